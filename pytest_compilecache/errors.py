@@ -1,0 +1,52 @@
+"""Every error and warning that this package raises. It imports nothing of the package."""
+
+from __future__ import annotations
+
+
+class CompileCacheError(Exception):
+    """Something that the compile cache could not do.
+
+    Attributes:
+        subject: The thing that is wrong: a path, a setting, a pack.
+        reason: What is wrong with it.
+        remedy: What a person can do about it.
+    """
+
+    def __init__(self, subject: object, reason: str, remedy: str = "") -> None:
+        super().__init__(str(subject), reason, remedy)
+        self.subject = str(subject)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        sentence = f"{self.subject}: {self.reason}"
+        return f"{sentence} ({self.remedy})" if self.remedy else sentence
+
+    def __reduce__(self) -> tuple[type[CompileCacheError], tuple[str, str, str]]:
+        # OSError keeps its first two arguments as errno and text, and would
+        # rebuild a subclass from those alone when the error crosses processes.
+        return type(self), (self.subject, self.reason, self.remedy)
+
+
+class SettingsError(CompileCacheError, ValueError):
+    """A setting has a value that cannot be used."""
+
+
+class EnvironmentUnknownError(CompileCacheError, RuntimeError):
+    """The environment could not be told, so nothing made elsewhere may be used."""
+
+
+class PackError(CompileCacheError, ValueError):
+    """A pack is torn, hostile, or not one of ours."""
+
+
+class StoreError(CompileCacheError, OSError):
+    """A store cannot be reached, read or written."""
+
+
+class WorkspaceError(CompileCacheError, OSError):
+    """A workspace cannot be used: its place, its owner or its mode is wrong."""
+
+
+class CompileCacheWarning(UserWarning):
+    """The cache met trouble that costs time, and nothing else."""
