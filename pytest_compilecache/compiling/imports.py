@@ -1,0 +1,100 @@
+"""Calls back just before or just after a module is imported. It imports none itself.
+
+The module's own loader does its work unchanged and is back in its place
+before the module's code runs, so that nobody meets ours.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+Callback = Callable[[], None]
+
+
+@dataclass(slots=True)
+class ImportWatch:
+    """A finder that stands first in ``sys.meta_path`` and finds nothing by itself."""
+
+    _before: dict[str, list[Callback]] = field(default_factory=dict)
+    _after: dict[str, list[Callback]] = field(default_factory=dict)
+
+    def before(self, name: str, callback: Callback) -> None:
+        """Call back before the module is executed; at once if it already was."""
+        self._add(self._before, name, callback)
+
+    def after(self, name: str, callback: Callback) -> None:
+        """Call back when the module has been executed; at once if it already was."""
+        self._add(self._after, name, callback)
+
+    def remove(self) -> None:
+        """Stop watching."""
+        self._before.clear()
+        self._after.clear()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find what the other finders find, with our loader around theirs."""
+        if name not in self._before and name not in self._after:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: importlib.machinery.ModuleSpec | None = find(name, path, target)
+            if spec is None:
+                continue
+            if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                spec.loader = _Announcing(self, name, spec.loader)
+            return spec
+        return None
+
+    def _add(self, table: dict[str, list[Callback]], name: str, callback: Callback) -> None:
+        if name in sys.modules:
+            callback()
+            return
+        table.setdefault(name, []).append(callback)
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def announce(self, name: str, *, done: bool) -> None:
+        """Run the callbacks of one side of an import, each only once."""
+        for callback in (self._after if done else self._before).pop(name, []):
+            callback()
+
+    # Finders are compared by identity wherever Python keeps them.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class _Announcing(importlib.abc.Loader):
+    def __init__(self, watch: ImportWatch, name: str, loader: Any) -> None:
+        self._watch = watch
+        self._name = name
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        # is_package, get_filename, get_source …: asked of a spec that is never imported.
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._watch.announce(self._name, done=False)
+        self._loader.exec_module(module)
+        self._watch.announce(self._name, done=True)

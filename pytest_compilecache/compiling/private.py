@@ -1,0 +1,355 @@
+"""The one module that touches private torch names, each behind a probe.
+
+A name that is missing loses a number or a protection that is then said to be
+missing; it never loses a test. Nothing here imports torch by itself: what torch
+has not loaded, it has not used.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CODECACHE = "torch._inductor.codecache"
+AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
+DYNAMO_UTILS = "torch._dynamo.utils"
+CONVERT_FRAME_LOGGER = "torch._dynamo.convert_frame"
+_METRICS_KEPT = 4096
+
+Undo = Callable[[], None]
+
+
+def dynamo_loaded() -> bool:
+    """Whether anything can have been compiled in this process."""
+    return DYNAMO_UTILS in sys.modules
+
+
+def _nothing() -> None:
+    """Undo nothing."""
+
+
+def _loaded(module: str, name: str) -> Any:
+    """A name out of a module that torch has loaded, or None."""
+    return getattr(sys.modules.get(module), name, None)
+
+
+# --- where things lie -------------------------------------------------------
+
+
+def redirect_headers(directory: Path) -> Undo:
+    """Let torch keep precompiled headers in the directory (torch 2.8 and later)."""
+    module = sys.modules.get(CODECACHE)
+    if module is None or not hasattr(module, "_HEADER_DIR"):
+        return _nothing
+    names = {"_HEADER_DIR": directory, "_HEADER_LOCK_DIR": directory / "locks"}
+    before = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    for name in before:
+        setattr(module, name, str(names[name]))
+
+    def undo() -> None:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+    return undo
+
+
+def clear_inductor_memory() -> None:
+    """Forget what Inductor holds in memory of the directory it used so far."""
+    clear = _loaded("torch._inductor.utils", "clear_caches")
+    if clear is not None:
+        clear()
+
+
+# --- vector instructions ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IsaProbe:
+    """What torch found out about vector instructions in this process.
+
+    Attributes:
+        picked: The instruction set that it generates code for.
+        worked: The sets that the CPU has and whose probe libraries load.
+        failed: The sets that the CPU has and whose probe libraries do not.
+    """
+
+    picked: str
+    worked: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def probe_isa() -> IsaProbe | None:
+    """Ask torch which vector instructions it picks; this builds and loads its probes."""
+    module = sys.modules.get("torch._inductor.cpu_vec_isa")
+    pick = getattr(module, "pick_vec_isa", None)
+    if pick is None:
+        return None
+    picked = str(pick())
+    candidates = _isas_of_this_cpu(module)
+    worked = tuple(str(isa) for isa in candidates if isa)
+    return IsaProbe(picked, worked, tuple(str(isa) for isa in candidates if not isa))
+
+
+def _isas_of_this_cpu(module: Any) -> list[Any]:
+    check = getattr(module, "x86_isa_checker", None)
+    every = getattr(module, "supported_vec_isa_list", None)
+    if check is None or every is None:
+        return []
+    flags = set(check())
+    return [isa for isa in every if flags.issuperset(str(isa).split())] if flags else []
+
+
+def forget_isa() -> None:
+    """Let torch probe its vector instructions again."""
+    module = sys.modules.get("torch._inductor.cpu_vec_isa")
+    valid = getattr(module, "valid_vec_isa_list", None)
+    base = getattr(module, "VecISA", None)
+    # Name-mangled: a method "__bool__impl" of the class.
+    for cached in (valid, getattr(base, "_VecISA__bool__impl", None)):
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+
+
+def tag_cache_keys(tag: Callable[[], str]) -> Undo | None:
+    """Let every FX and AOTAutograd cache key contain the tag.
+
+    ``torch.compiler.config.cache_key_tag`` would do it publicly, but a test that
+    patches that setting would drop the protection, and torch before 2.9 lacks it.
+
+    Returns:
+        How to undo it, or None where this torch offers no place for it.
+    """
+    details = _loaded(CODECACHE, "FxGraphHashDetails")
+    if details is None:
+        return None
+    original = details.__init__
+
+    @functools.wraps(original)
+    def tagged(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.cache_key_tag = f"{getattr(self, 'cache_key_tag', '')}{tag()}"
+
+    details.__init__ = tagged
+
+    def undo() -> None:
+        details.__init__ = original
+
+    return undo
+
+
+# --- figures ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Torch's counters at one moment."""
+
+    fx: Mapping[str, int] = field(default_factory=dict)
+    aot: Mapping[str, int] = field(default_factory=dict)
+    graphs: int = 0
+    graph_breaks: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_counts() -> Counts:
+    """Read the counters; all zero where torch has compiled nothing."""
+    counters = _loaded(DYNAMO_UTILS, "counters")
+    if counters is None:
+        return Counts()
+    inductor = counters.get("inductor", Counter())
+    autograd = counters.get("aot_autograd", Counter())
+    states = ("hit", "miss", "bypass")
+    return Counts(
+        fx={state: inductor.get(f"fxgraph_cache_{state}", 0) for state in states},
+        aot={state: autograd.get(f"autograd_cache_{state}", 0) for state in states},
+        graphs=counters.get("stats", Counter()).get("unique_graphs", 0),
+        graph_breaks=dict(counters.get("graph_break", Counter())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One entry of torch's compilation metrics.
+
+    Attributes:
+        function: The function and its place, empty for a backward graph.
+        seconds: Time spent, tracing included.
+        seconds_saved: Time that a hit saved.
+        recompile_reason: Why it was compiled again, or empty.
+        forward: Whether it is a forward graph.
+        hits: Hits of the FX cache (torch 2.11 and later).
+        misses: Misses of the FX cache (torch 2.11 and later).
+    """
+
+    function: str
+    seconds: float
+    seconds_saved: float
+    recompile_reason: str
+    forward: bool
+    hits: int
+    misses: int
+
+
+@dataclass(slots=True)
+class MetricsReader:
+    """Reads torch's compilation metrics, each entry once, and leaves them to others."""
+
+    _last: Any = None
+
+    def widen(self) -> None:
+        """Keep more than torch's 64 entries: a single test can compile more."""
+        current = _loaded(DYNAMO_UTILS, "_compilation_metrics")
+        resize = _loaded(DYNAMO_UTILS, "set_compilation_metrics_limit")
+        if resize is not None and (getattr(current, "maxlen", None) or 0) < _METRICS_KEPT:
+            resize(_METRICS_KEPT)
+
+    def read(self) -> list[Compilation]:
+        """The entries since the last call."""
+        entries = _loaded(DYNAMO_UTILS, "_compilation_metrics")
+        fresh: list[Any] = []
+        for entry in reversed(entries or ()):
+            if entry is self._last:
+                break
+            fresh.append(entry)
+        if fresh:
+            self._last = fresh[0]
+        return [_compilation(entry) for entry in reversed(fresh)]
+
+
+def _compilation(entry: Any) -> Compilation:
+    def number(name: str) -> float:
+        return float(getattr(entry, name, None) or 0)
+
+    name = getattr(entry, "co_name", None)
+    place = f"{getattr(entry, 'co_filename', '')}:{getattr(entry, 'co_firstlineno', '')}"
+    return Compilation(
+        function=f"{name} ({place})" if name else "",
+        seconds=number("duration_us") / 1e6 or number("entire_frame_compile_time_s"),
+        seconds_saved=number("distributed_ephemeral_timeout_us") / 1e6,
+        recompile_reason=getattr(entry, "recompile_reason", None) or "",
+        forward=getattr(entry, "is_forward", None) is not False,
+        hits=int(number("inductor_fx_local_cache_hit_count")),
+        misses=int(number("inductor_fx_local_cache_miss_count")),
+    )
+
+
+def note_bypasses(module: str, class_name: str, note: Callable[[str], None]) -> Undo:
+    """Tell the reason of each cache bypass, which torch itself only logs."""
+    bypass = _loaded(module, class_name)
+    if bypass is None:
+        return _nothing
+    original = bypass.__init__
+
+    def noting(self: BaseException, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if type(self) is bypass:  # a subclass says "miss"
+            note(" ".join(str(argument) for argument in args))
+
+    bypass.__init__ = noting
+
+    def undo() -> None:
+        bypass.__init__ = original
+
+    return undo
+
+
+class LimitListener(logging.Handler):
+    """Hears that Dynamo gave up on a function and runs it eager from now on."""
+
+    def __init__(self, note: Callable[[str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on the function and the reason of the last recompile."""
+        if not str(record.msg).startswith("torch._dynamo hit config."):
+            return
+        details = record.args if isinstance(record.args, tuple) else ()
+        limit, value, function, reason = (*map(str, details), "", "", "", "")[:4]
+        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+
+    def attach(self) -> Undo:
+        """Listen to Dynamo's logger."""
+        logger = logging.getLogger(CONVERT_FRAME_LOGGER)
+        logger.addHandler(self)
+        return functools.partial(logger.removeHandler, self)
+
+
+# --- Dynamo's limits --------------------------------------------------------
+
+
+def recompile_limit() -> int | None:
+    """Dynamo's limit of recompiles of one function, or None where it cannot be told."""
+    value = getattr(sys.modules.get("torch._dynamo.config"), "recompile_limit", None)
+    return value if isinstance(value, int) else None
+
+
+def set_recompile_limit(value: int) -> None:
+    """Set the limit."""
+    sys.modules["torch._dynamo.config"].recompile_limit = value  # type: ignore[attr-defined]
+
+
+def reset_dynamo() -> None:
+    """Forget all compiled code of this process."""
+    reset = _loaded("torch._dynamo", "reset")
+    if reset is not None:
+        reset()
+
+
+# --- the backend ------------------------------------------------------------
+
+
+def inductor_config(
+    mode: str | None, options: Mapping[str, Any] | None, dynamic: bool | None
+) -> dict[str, Any]:
+    """Inductor's settings for a mode and options, checked as ``torch.compile`` checks them.
+
+    Raises:
+        RuntimeError: An option is unknown or of the wrong type.
+    """
+    import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+
+    wrapper = torch._TorchCompileInductorWrapper(  # noqa: SLF001
+        mode, dict(options) if options else None, dynamic
+    )
+    return dict(wrapper.config)
+
+
+def compile_graph(
+    graph: Any,
+    inputs: Any,
+    *,
+    config: Mapping[str, Any],
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Any:
+    """Compile a graph with Inductor, with ``guard`` around its innermost compiler."""
+    from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # noqa: PLC0415
+
+    return compile_fx(
+        graph, inputs, inner_compile=guard(compile_fx_inner), config_patches=dict(config) or None
+    )
+
+
+def boxed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function AOTAutograd's calling convention: one list of arguments."""
+    from functorch.compile import make_boxed_func  # noqa: PLC0415
+
+    wrapped: Callable[..., Any] = make_boxed_func(function)
+    return wrapped
+
+
+def control_flow_errors() -> tuple[type[BaseException], ...]:
+    """Exceptions by which Dynamo and its backends talk to each other."""
+    names = (
+        "SkipFrame",
+        "RestartAnalysis",
+        "TensorifyScalarRestartAnalysis",
+        "UnspecializeRestartAnalysis",
+    )
+    found = (_loaded("torch._dynamo.exc", name) for name in names)
+    return tuple(error for error in found if error is not None)

@@ -1,0 +1,100 @@
+"""Turns torch's counters and metrics into compile events, one record per stretch of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.builds import BuildCounter
+from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Records what the compiler did since the last call.
+
+    Attributes:
+        sink: Events that torch tells in passing: fallbacks, limits, vector instructions.
+        builds: Real compiler work.
+        bypasses: Torch's reasons for not caching, in the order in which they came.
+        fresh: Whether a cold start is in force that a test asked for.
+    """
+
+    sink: EventSink = field(default_factory=EventSink)
+    builds: BuildCounter = field(default_factory=BuildCounter)
+    bypasses: list[str] = field(default_factory=list)
+    fresh: bool = False
+    _metrics: private.MetricsReader = field(default_factory=private.MetricsReader)
+    _counts: private.Counts = field(default_factory=private.Counts)
+
+    def widen(self) -> None:
+        """Prepare for tests that compile more graphs than torch remembers."""
+        self._metrics.widen()
+
+    def drain(self) -> CompileRecord | None:
+        """What the compiler did since the last call, or None when it did nothing."""
+        if not private.dynamo_loaded():
+            return None
+        before, self._counts = self._counts, private.read_counts()
+        compilations = self._metrics.read()
+        built = self.builds.drain()
+        passing = self.sink.drain()
+        if self._counts == before and not (compilations or built or passing):
+            return None
+        events = (*self._cache_events(before, compilations), *_recompiles(compilations))
+        breaks = _graph_breaks(before.graph_breaks, self._counts.graph_breaks)
+        return CompileRecord(
+            events=(*events, *breaks, *passing),
+            graphs=max(
+                _risen(before.graphs, self._counts.graphs),
+                sum(one.forward and bool(one.function) for one in compilations),
+            ),
+            seconds=sum(one.seconds for one in compilations),
+            seconds_saved=sum(one.seconds_saved for one in compilations),
+            built=built,
+            fresh=self.fresh,
+        )
+
+    def _cache_events(
+        self, before: private.Counts, compilations: list[private.Compilation]
+    ) -> Iterator[CompileEvent]:
+        now = self._counts
+        # A test may clear the counters; the metrics then still know.
+        hits = max(_rise(before.fx, now.fx, "hit"), sum(one.hits for one in compilations))
+        misses = max(_rise(before.fx, now.fx, "miss"), sum(one.misses for one in compilations))
+        if hits:
+            yield CompileEvent("hit", hits)
+        if misses:
+            yield CompileEvent("miss", misses)
+        elif missed := _rise(before.aot, now.aot, "miss"):
+            yield CompileEvent(
+                "miss", missed, reason="the kernels hit, the AOTAutograd entry did not"
+            )
+        bypassed = max(_rise(before.fx, now.fx, "bypass"), _rise(before.aot, now.aot, "bypass"))
+        reasons, self.bypasses[:] = list(dict.fromkeys(self.bypasses)), []
+        if bypassed:
+            yield CompileEvent("bypass", bypassed, reason="; ".join(reasons))
+
+
+def _rise(before: Mapping[str, int], now: Mapping[str, int], state: str) -> int:
+    return _risen(before.get(state, 0), now.get(state, 0))
+
+
+def _risen(before: int, now: int) -> int:
+    # Below what it was: somebody cleared the counters, and this came since.
+    return now - before if now >= before else now
+
+
+def _recompiles(compilations: list[private.Compilation]) -> Iterator[CompileEvent]:
+    for one in compilations:
+        if one.recompile_reason:
+            reason = " ".join(one.recompile_reason.split())
+            yield CompileEvent("recompile", function=one.function, reason=reason)
+
+
+def _graph_breaks(before: Mapping[str, int], now: Mapping[str, int]) -> Iterator[CompileEvent]:
+    for reason, count in now.items():
+        risen = _risen(before.get(reason, 0), count)
+        if risen:
+            yield CompileEvent("graph_break", risen, reason=" ".join(str(reason).split())[:500])

@@ -1,0 +1,78 @@
+"""Which paths a pack may hold. What passes here never leads out of the folder it is joined to."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+ROOTS = frozenset({"headers", "inductor", "triton"})
+MAX_PATH_BYTES = 1024
+MAX_COMPONENT_BYTES = 255
+
+_RESERVED = r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:[./]|$)"
+_COMPONENT = rf"(?!{_RESERVED})[^/\\:]{{0,{MAX_COMPONENT_BYTES - 1}}}[^/\\:. ]"
+_PATH = re.compile(rf"(?:{'|'.join(sorted(ROOTS))})(?:/{_COMPONENT})+")
+
+# Why a path is none. The first that is found is told.
+_FAULTS = (
+    (r"^/|//|/$", "is absolute, or has an empty component"),
+    (r"(?:^|/)\.\.?(?:/|$)", "has a component '.' or '..'"),
+    (r"[\\:]", "holds a backslash or a colon"),
+    (r"[. ](?:/|$)", "has a component that ends in a dot or a space"),
+    # Windows opens a device under these names, whatever suffix follows.
+    (rf"(?:^|/){_RESERVED}", "has a component that Windows reserves"),
+    (r"[^/]{256}", "has a component that is too long"),
+)
+
+
+def path_fault(path: object) -> str | None:
+    """Why this is no path in a pack, or ``None`` when it is one."""
+    if not isinstance(path, str):
+        return "is not text"
+    if not path.isprintable():  # control characters, lone surrogates, hidden direction marks
+        return "holds a character that cannot be printed"
+    if len(path) > MAX_PATH_BYTES:
+        return "is too long"
+    if not _PATH.fullmatch(path):
+        outside = f"is not below one of {', '.join(sorted(ROOTS))}"
+        return next((reason for form, reason in _FAULTS if re.search(form, path)), outside)
+    return None if path.isascii() else _wide_fault(path)
+
+
+def _wide_fault(path: str) -> str | None:
+    if not unicodedata.is_normalized("NFC", path):
+        return "is not normalised (NFC)"
+    if any(len(part.encode()) > MAX_COMPONENT_BYTES for part in path.split("/")):
+        return "has a component that is too long"
+    return "is too long" if len(path.encode()) > MAX_PATH_BYTES else None
+
+
+class PathSet:
+    """Paths that can all be files of one tree."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+
+    def add(self, path: str) -> str | None:
+        """Add a path; or say why it cannot be added, and change nothing."""
+        if fault := path_fault(path):
+            return fault
+        if path in self._files:
+            return "is named twice"
+        if path in self._folders:
+            return "is a folder of other paths"
+        parents = self._new_folders(path)
+        if not self._files.isdisjoint(parents):
+            return "lies below another file"
+        self._files.add(path)
+        self._folders.update(parents)
+        return None
+
+    def _new_folders(self, path: str) -> list[str]:
+        folders: list[str] = []
+        folder = path.rpartition("/")[0]
+        while folder and folder not in self._folders:
+            folders.append(folder)
+            folder = folder.rpartition("/")[0]
+        return folders

@@ -1,0 +1,85 @@
+"""The pytest plugin: hooks that delegate. The only importer of pytest.
+
+Loading it imports neither torch nor anything that a suite without compiled
+tests would notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from pytest_compilecache.plugin import marks, options
+from pytest_compilecache.plugin.collecting import Collecting
+from pytest_compilecache.plugin.fixtures import (
+    COLLECTING,
+    compile_cache,
+    compile_model,
+    compile_stats,
+    compiled_model,
+    fresh_compile_cache,
+)
+from pytest_compilecache.plugin.reporting import Reporting
+from pytest_compilecache.plugin.session import CompileSession
+from pytest_compilecache.plugin.xdist import XdistHooks
+
+__all__ = [
+    "compile_cache",
+    "compile_model",
+    "compile_stats",
+    "compiled_model",
+    "fresh_compile_cache",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_load_initial_conftests",
+    "pytest_unconfigure",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options."""
+    options.add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Set the variables before any conftest can import torch."""
+    _begin(early_config)
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark and the hooks of this session."""
+    config.addinivalue_line("markers", marks.LINE)
+    collecting = _begin(config)
+    manager = config.pluginmanager
+    manager.register(collecting, "compilecache-collecting")
+    if not collecting.session.worker:
+        manager.register(Reporting(config, collecting), "compilecache-reporting")
+    if manager.hasplugin("xdist"):
+        manager.register(XdistHooks(collecting), "compilecache-xdist")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Check the marks."""
+    marks.check_marks(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give everything back as it was."""
+    collecting = config.stash.get(COLLECTING, None)
+    if collecting is not None:
+        collecting.session.end()
+        del config.stash[COLLECTING]
+
+
+def _begin(config: pytest.Config) -> Collecting:
+    collecting = config.stash.get(COLLECTING, None)
+    if collecting is None:
+        collecting = Collecting(CompileSession.begin(options.resolve_settings(config)))
+        config.stash[COLLECTING] = collecting
+    return collecting

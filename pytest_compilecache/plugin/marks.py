@@ -1,0 +1,80 @@
+"""The mark ``compiled``: read, checked and merged while tests are collected."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pytest_compilecache.compiling.backend import CompileOptions
+
+NAME = "compiled"
+LINE = (
+    "compiled(mode=None, fullgraph=False, dynamic=None, backend='inductor', options=None, "
+    "fallback='eager'): how compiled_model and compile_model compile in this test; "
+    "the arguments are torch.compile's. Marks on a class or module are defaults."
+)
+FALLBACKS = ("eager",)
+_KNOWN = tuple(item.name for item in dataclasses.fields(CompileOptions))
+
+
+def options_of(item: pytest.Item) -> CompileOptions:
+    """The merged arguments of the marks on an item, the nearest mark first.
+
+    Raises:
+        pytest.UsageError: An argument is unknown or contradicts another.
+    """
+    merged: dict[str, Any] = {}
+    for node, mark in item.iter_markers_with_node(NAME):
+        _check(item, node, mark)
+        for name, value in mark.kwargs.items():
+            merged.setdefault(name, value)
+    merged.pop("fallback", None)
+    if merged.get("mode") and merged.get("options"):
+        raise pytest.UsageError(
+            f"{item.nodeid}: mark 'compiled' gives both mode and options, "
+            "of which torch.compile takes one (put the mode's settings into options)"
+        )
+    return CompileOptions(**merged)
+
+
+def check_marks(items: list[pytest.Item]) -> None:
+    """Check the marks of all collected items.
+
+    Raises:
+        pytest.UsageError: A mark is wrong; the error names the test.
+    """
+    for item in items:
+        if item.get_closest_marker(NAME) is not None:
+            options_of(item)
+
+
+def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:
+    where = f"{item.nodeid}: mark 'compiled'" + ("" if node is item else f" on {node.nodeid}")
+    if mark.args:
+        raise pytest.UsageError(f"{where} takes keyword arguments only, not {mark.args!r}")
+    unknown = sorted(set(mark.kwargs) - {*_KNOWN, "fallback"})
+    if unknown:
+        raise pytest.UsageError(
+            f"{where} has no argument {unknown[0]!r}; it knows {', '.join((*_KNOWN, 'fallback'))}"
+        )
+    _check_types(where, mark.kwargs)
+
+
+def _check_types(where: str, arguments: dict[str, Any]) -> None:
+    allowed: dict[str, tuple[type, ...]] = {
+        "mode": (str, type(None)),
+        "fullgraph": (bool,),
+        "dynamic": (bool, type(None)),
+        "options": (dict, type(None)),
+    }
+    for name, types in allowed.items():
+        if name in arguments and not isinstance(arguments[name], types):
+            raise pytest.UsageError(f"{where} has {name}={arguments[name]!r}, of a wrong type")
+    backend = arguments.get("backend", "inductor")
+    if not (isinstance(backend, str) or callable(backend)):
+        raise pytest.UsageError(f"{where} has backend={backend!r}, neither a name nor callable")
+    fallback = arguments.get("fallback", "eager")
+    if fallback not in FALLBACKS:
+        raise pytest.UsageError(f"{where} has fallback={fallback!r}; use {', '.join(FALLBACKS)}")

@@ -1,0 +1,143 @@
+"""The settings, frozen and made once. It says where each value came from and never reads a file.
+
+Layers of raw values (the project's configuration, environment variables, the
+command line) are laid over the defaults in order; every value is checked here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pytest_compilecache.errors import SettingsError
+
+SavePolicy = Literal["auto", "always", "never"]
+SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
+ENVIRONMENT_PREFIX = "COMPILECACHE_"
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Raw values from one place.
+
+    Attributes:
+        origin: How a person knows the place, such as ``command line``.
+        values: Raw values by setting; ``None`` means that the place says nothing.
+        base: The folder that relative paths in this place are relative to.
+    """
+
+    origin: str
+    values: Mapping[str, object]
+    base: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is in force.
+
+    Attributes:
+        store: Where packs are kept: a folder or a URL. Without one, only the workspace is used.
+        save: Whether new artifacts are saved to the store at the end of a session.
+        dir: The folder of the workspaces; by default one in the user's cache folder.
+        strict: Whether trouble in the cache fails the session.
+        origins: Where each setting that is not a default came from.
+    """
+
+    store: str | None = None
+    save: SavePolicy = "auto"
+    dir: Path | None = None
+    strict: bool = False
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def resolve(cls, *layers: Layer) -> Settings:
+        """Lay the layers over the defaults, the later over the earlier.
+
+        Raises:
+            SettingsError: A value cannot be used; it names the setting and its origin.
+        """
+        values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for layer in layers:
+            for name, raw in layer.values.items():
+                if raw is None or raw == "":
+                    continue
+                values[name] = _PARSERS[name](raw, layer, name)
+                origins[name] = layer.origin
+        return cls(**values, origins=MappingProxyType(origins))
+
+    def to_mapping(self) -> dict[str, object]:
+        """The values as plain strings and booleans, for another process."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name in setting_names()
+            if (value := getattr(self, name)) is not None
+        }
+
+
+def setting_names() -> tuple[str, ...]:
+    """The names of all settings, in the order in which they are shown."""
+    return tuple(item.name for item in fields(Settings) if item.name != "origins")
+
+
+def environment_layer(environ: Mapping[str, str], base: Path) -> Layer:
+    """The layer of ``COMPILECACHE_*`` variables."""
+    values = {name: environ.get(ENVIRONMENT_PREFIX + name.upper()) for name in setting_names()}
+    return Layer("environment variable", values, base)
+
+
+def _parse_store(raw: object, layer: Layer, name: str) -> str:
+    text = _text(raw, layer, name)
+    if "://" in text:
+        return text
+    return os.path.normpath(layer.base / Path(text).expanduser())
+
+
+def _parse_save(raw: object, layer: Layer, name: str) -> SavePolicy:
+    text = _text(raw, layer, name).lower()
+    for policy in SAVE_POLICIES:
+        if text == policy:
+            return policy
+    raise _bad(layer, name, raw, f"use one of {', '.join(SAVE_POLICIES)}")
+
+
+def _parse_dir(raw: object, layer: Layer, name: str) -> Path:
+    return Path(os.path.normpath(layer.base / Path(_text(raw, layer, name)).expanduser()))
+
+
+def _parse_switch(raw: object, layer: Layer, name: str) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = _text(raw, layer, name).lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise _bad(layer, name, raw, "use true or false")
+
+
+def _text(raw: object, layer: Layer, name: str) -> str:
+    text = str(raw).strip()
+    if "\0" in text or "\n" in text:
+        raise _bad(layer, name, raw, "write it on one line")
+    return text
+
+
+def _bad(layer: Layer, name: str, raw: object, remedy: str) -> SettingsError:
+    subject = ENVIRONMENT_PREFIX + name.upper()
+    if layer.origin != "environment variable":
+        subject = f"compilecache {name} ({layer.origin})"
+    return SettingsError(subject, f"{raw!r} cannot be used", remedy)
+
+
+_PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
+    "store": _parse_store,
+    "save": _parse_save,
+    "dir": _parse_dir,
+    "strict": _parse_switch,
+}

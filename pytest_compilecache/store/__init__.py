@@ -1,0 +1,75 @@
+"""Stores: where packs are kept, and how one is opened. Nothing here looks into a workspace."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pytest_compilecache.errors import SettingsError
+from pytest_compilecache.store.base import (
+    ObjectMissingError,
+    Staged,
+    Store,
+    StoreAccessError,
+    StoredObject,
+)
+from pytest_compilecache.store.directory import DirectoryStore
+
+__all__ = [
+    "DirectoryStore",
+    "ObjectMissingError",
+    "Staged",
+    "Store",
+    "StoreAccessError",
+    "StoredObject",
+    "open_store",
+]
+
+# Two letters or more: C:\\cache is a folder.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_REMEDY = "name a folder, or write its URL as file:///path/to/folder"
+
+
+def open_store(location: str | os.PathLike[str]) -> Store:
+    """The store at a place, which need not exist: it is made when it is first written to.
+
+    Args:
+        location: A folder, or its ``file://`` URL. ``~`` is the home directory.
+
+    Raises:
+        SettingsError: The place cannot be understood, or is of a kind that is not supported.
+    """
+    text = os.fspath(location)
+    if not text or "\0" in text:
+        raise SettingsError(f"store {text!r}", "it is not the name of a place", _REMEDY)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return DirectoryStore(_expanded(text))
+    if scheme[1].lower() != "file":
+        reason = f"the scheme {scheme[1]}:// is not supported; file:// is"
+        raise SettingsError(f"store {text}", reason, _REMEDY)
+    return DirectoryStore(_path_of(text))
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"store {text}", f"{error}", "write the whole path") from None
+
+
+def _path_of(url: str) -> Path:
+    from urllib.parse import unquote_to_bytes, urlsplit  # noqa: PLC0415  (4 ms, and rarely needed)
+
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        reason = f"it names the host {parts.netloc}, and only this machine's files can be reached"
+        raise SettingsError(f"store {url}", reason, "mount the folder here, and name it as a path")
+    if parts.query or parts.fragment:
+        reason = "a ? or # begins a query or a fragment, which no folder has"
+        raise SettingsError(f"store {url}", reason, "write %3F for ?, and %23 for #")
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    if "\0" in path or not path.strip("/"):
+        raise SettingsError(f"store {url}", "it names no folder that could be a store", _REMEDY)
+    return Path(path)

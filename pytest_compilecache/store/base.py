@@ -1,0 +1,153 @@
+"""What a store is. It knows names and bytes, never what they mean."""
+
+from __future__ import annotations
+
+import errno
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, SupportsIndex, TypeAlias
+
+from pytest_compilecache.errors import StoreError
+
+MAX_KEY = 900  # S3 takes 1024 bytes, and a bucket's own prefix comes before
+_KEY = re.compile(r"(?!tmp(?:/|$))[A-Za-z0-9_][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it.
+
+    Attributes:
+        key: Its key.
+        size: Its bytes.
+        modified: When it was published, in seconds since 1970 by the store's clock.
+    """
+
+    key: str
+    size: int
+    modified: float
+
+
+Listing: TypeAlias = list[StoredObject]  # inside Store, `list` is its own verb
+
+
+class StoreAccessError(StoreError):
+    """The medium of a store refused something.
+
+    Attributes:
+        errno: The system's number for why.
+    """
+
+    def __init__(
+        self, subject: object, reason: str, remedy: str = "", *, code: int | None = None
+    ) -> None:
+        super().__init__(subject, reason, remedy)
+        self.errno = code
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return *self.__reduce__(), {"errno": self.errno}
+
+
+class ObjectMissingError(StoreError, FileNotFoundError):
+    """The store has no object of that key, or has it no longer."""
+
+    def __init__(
+        self,
+        subject: object,
+        reason: str = "the store has no such object",
+        remedy: str = "list the store again: it may have been pruned meanwhile",
+    ) -> None:
+        super().__init__(subject, reason, remedy)
+        self.errno = errno.ENOENT
+
+
+class Staged(Protocol):
+    """An object that is being written.
+
+    Attributes:
+        file: Where its bytes are written to, from the first to the last.
+    """
+
+    @property
+    def file(self) -> BinaryIO:
+        """Where its bytes are written to."""
+
+    def publish(self, key: str) -> bool:
+        """Make what was written visible under a key, once.
+
+        Returns:
+            True when this call made the object, False when there was one of
+            that key already, which is left as it is.
+        """
+
+
+class Store(Protocol):
+    """Objects under keys, such as ``v1/some-environment/packs/<digest>.pack``.
+
+    A key is made of components of ASCII letters, digits and ``._+-``, none of
+    which begins with a dot, plus or minus; the first is never ``tmp``.
+
+    Promised:
+        * An object is visible whole or not at all, and when ``publish`` has
+          returned, it outlives a power failure.
+        * An object is never changed. Of those that race to publish one key, the
+          first wins and the others are told; nobody overwrites it.
+        * What was staged and not published is never listed nor opened, also
+          when its process was killed.
+        * An object that was opened can be read to its end, or reading raises.
+        * Trouble is a ``StoreError`` with reason and remedy.
+
+    Not promised:
+        * A listing is no snapshot: it may or may not show what is published or
+          deleted meanwhile, and what it shows may be gone.
+        * ``modified`` is by the store's clock, which may differ from ours.
+        * Nothing says who wrote an object, nor that its content is what its
+          name says. Readers check both.
+        * No locks, no renaming, no appending.
+
+    Attributes:
+        url: Where it is, as a person would name it.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a person would name it."""
+
+    def list(self, prefix: str) -> Listing:
+        """All objects below a prefix, sorted by key.
+
+        Args:
+            prefix: Whole components, such as ``v1/some-environment``; the empty
+                one lists everything. A prefix that does not exist holds nothing.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading; the file is seekable and the caller closes it.
+
+        Raises:
+            ObjectMissingError: There is none.
+        """
+
+    def stage(self) -> AbstractContextManager[Staged]:
+        """Begin an object; what is not published inside the context is dropped."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object, or do nothing when it is missing."""
+
+
+def check_key(key: str) -> str:
+    """The same key, when it is one.
+
+    Raises:
+        StoreError: It is none, and might lead out of the store.
+    """
+    if not is_key(key):
+        remedy = "names are made of letters, digits and ._+- between single slashes"
+        raise StoreError(f"{key!r:.200}", "it cannot be a key in a store", remedy)
+    return key
+
+
+def is_key(key: str) -> bool:
+    """Whether a store could hold an object of this key."""
+    return len(key) <= MAX_KEY and _KEY.fullmatch(key) is not None

@@ -1,0 +1,167 @@
+"""The packs of one environment in a store. It never shows what another environment made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from heapq import nlargest
+
+from pytest_compilecache.errors import PackError
+from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
+from pytest_compilecache.store.base import ObjectMissingError, Store
+
+LAYOUT = "v1"
+MAX_DESCRIPTION = 64 * 1024
+MAX_ENVIRONMENTS = 256
+
+_ID = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
+_DESCRIPTION = re.compile(rf"{LAYOUT}/({_ID})/environment\.json")
+_PACK = re.compile(r"([0-9a-f]{64})\.pack")
+
+
+@dataclass(frozen=True, slots=True)
+class PackRef:
+    """A pack as a listing shows it; nothing of it was checked.
+
+    Attributes:
+        name: The digest that it is named after.
+        size: Its bytes.
+        modified: When it was published, in seconds since 1970 by the store's clock.
+    """
+
+    name: str
+    size: int
+    modified: float
+
+
+class Catalog:
+    """The packs of one environment.
+
+    Args:
+        store: Where they are.
+        environment_id: The environment.
+
+    Attributes:
+        store: The same.
+        environment_id: The same.
+    """
+
+    def __init__(self, store: Store, environment_id: str) -> None:
+        if not re.fullmatch(_ID, environment_id):
+            raise ValueError(f"{environment_id!r} is not the id of an environment")
+        self.store = store
+        self.environment_id = environment_id
+        self._base = f"{LAYOUT}/{environment_id}"
+
+    def packs(self) -> list[PackRef]:
+        """The packs there are, sorted by name. What has no pack's name is ignored."""
+        prefix = f"{self._base}/packs"
+        return [
+            PackRef(found[1], each.size, each.modified)
+            for each in self.store.list(prefix)
+            if (found := _PACK.fullmatch(each.key, len(prefix) + 1))
+        ]
+
+    @contextmanager
+    def open_pack(self, pack: PackRef | str) -> Iterator[PackReader]:
+        """Open a pack by its name and check its index; it is closed with the context.
+
+        Raises:
+            ObjectMissingError: It is not there, or not any more.
+            PackError: It is torn or hostile, or was made in another environment.
+            StoreError: The store cannot be read.
+        """
+        name = pack.name if isinstance(pack, PackRef) else pack
+        key = self._key(name)
+        with self.store.open(key) as file:
+            reader = PackReader(file, name=name)
+            made_in = reader.index.environment
+            if made_in != self.environment_id:
+                reason = f"it was made in the environment {made_in}, and lies in another's folder"
+                raise PackError(name, reason, f"delete {key} from the store")
+            yield reader
+
+    def publish(
+        self,
+        sources: Iterable[PackSource],
+        *,
+        created: float,
+        supersedes: Iterable[str] = (),
+        max_bytes: int | None = None,
+    ) -> WrittenPack | None:
+        """Write files to the store as one more pack.
+
+        Args:
+            sources: The files; those that cannot be read whole are left out.
+            created: The time, in seconds since 1970.
+            supersedes: Names of packs whose content this one holds as well.
+            max_bytes: What the pack may take.
+
+        Returns:
+            The pack, or ``None`` when no source could be read: nothing is published then.
+
+        Raises:
+            PackTooLargeError: It would take more; nothing is published.
+            StoreError: The store cannot be written.
+        """
+        with self.store.stage() as staged:
+            written = write_pack(
+                staged.file,
+                sources,
+                environment=self.environment_id,
+                created=created,
+                supersedes=supersedes,
+                max_bytes=max_bytes,
+            )
+            if not written.index.files:
+                return None
+            staged.publish(self._key(written.name))
+        return written
+
+    def describe(self, environment_json: str) -> None:
+        """Put the description of the environment beside its packs, if there is none yet.
+
+        Raises:
+            ValueError: It is longer than ``environments`` would read.
+            StoreError: The store cannot be written.
+        """
+        content = environment_json.encode()
+        if len(content) > MAX_DESCRIPTION:
+            raise ValueError(f"a description takes at most {MAX_DESCRIPTION} bytes")
+        key = f"{self._base}/environment.json"
+        try:
+            self.store.open(key).close()
+        except ObjectMissingError:
+            with self.store.stage() as staged:
+                staged.file.write(content)
+                staged.publish(key)
+
+    def environments(self) -> dict[str, str]:
+        """The descriptions of all environments in the store by their id, the newest first.
+
+        They are what others wrote: at most ``MAX_ENVIRONMENTS`` are read, none
+        that is longer than ``MAX_DESCRIPTION`` bytes or no text, and nothing
+        says that one is JSON.
+        """
+        found = [
+            (each.modified, match[1], each.key)
+            for each in self.store.list(LAYOUT)
+            if each.size <= MAX_DESCRIPTION and (match := _DESCRIPTION.fullmatch(each.key))
+        ]
+        texts = {id_: self._text(key) for _, id_, key in nlargest(MAX_ENVIRONMENTS, found)}
+        return {id_: text for id_, text in texts.items() if text is not None}
+
+    def _text(self, key: str) -> str | None:
+        try:
+            with self.store.open(key) as file:
+                content = file.read(MAX_DESCRIPTION + 1)
+            return content.decode() if len(content) <= MAX_DESCRIPTION else None
+        except (ObjectMissingError, UnicodeDecodeError):
+            return None
+
+    def _key(self, name: str) -> str:
+        if not _PACK.fullmatch(f"{name}.pack"):
+            raise PackError(f"{name!r:.80}", "it is not the name of a pack")
+        return f"{self._base}/packs/{name}.pack"

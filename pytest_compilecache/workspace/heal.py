@@ -1,0 +1,161 @@
+"""Moves torn files out of torch's way. It touches nothing that a live compiler still writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_compilecache.workspace.ledger import Ledger
+from pytest_compilecache.workspace.place import Workspace
+from pytest_compilecache.workspace.scan import WorkspaceFile, scan, temporary_files
+from pytest_compilecache.workspace.whole import is_probe, why_torn
+
+_QUARANTINE_DAYS = 7
+# Its owner may live in another container that shares this folder, where the
+# process number says nothing; an hour is longer than any write takes.
+_TEMPORARY_SECONDS = 3600
+_TORCH_TEMPORARY = re.compile(r"\.(\d+)\.\d+\.tmp$")
+
+
+@dataclass(frozen=True, slots=True)
+class TornFile:
+    """A file that was moved to quarantine.
+
+    Attributes:
+        path: Its name in a pack.
+        reason: Why it cannot be whole.
+        probe: Whether it is a library by which torch probes vector instructions;
+            while one is torn, torch silently picks lower ones.
+    """
+
+    path: str
+    reason: str
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """What healing found.
+
+    Attributes:
+        whole: The artifacts that may be used and saved, by their name in a pack.
+        torn: What was moved to quarantine.
+        busy: Torn-looking files that a live process is writing.
+    """
+
+    whole: dict[str, WorkspaceFile]
+    torn: tuple[TornFile, ...] = ()
+    busy: tuple[str, ...] = ()
+
+
+def heal(workspace: Workspace) -> Healed:
+    """Judge what is new in the workspace and move torn files to quarantine.
+
+    Raises:
+        OSError: A folder of the workspace cannot be read or written.
+    """
+    ledger = Ledger.load(workspace)
+    whole: dict[str, WorkspaceFile] = {}
+    torn: list[TornFile] = []
+    busy: list[str] = []
+    for path, file in scan(workspace).items():
+        reason = None if ledger.knows(file) else _why_torn(file.location)
+        if reason is None:
+            whole[path] = file
+            if not ledger.knows(file):
+                ledger.add(file)
+        elif _set_aside(workspace, file):
+            torn.append(TornFile(path, reason, is_probe(file.location)))
+        else:
+            busy.append(path)
+    _set_aside_temporary_files(workspace)
+    _empty_old_quarantine(workspace)
+    ledger.save(whole)
+    return Healed(whole, tuple(torn), tuple(busy))
+
+
+def _why_torn(location: Path) -> str | None:
+    try:
+        return why_torn(location)
+    except FileNotFoundError:
+        return "it is gone"
+
+
+def _set_aside(workspace: Workspace, file: WorkspaceFile) -> bool:
+    """Move a torn file away unless its writer lives; False when it does."""
+    with _torch_lock(workspace, file) as ours:
+        if not ours:
+            return False
+        # Whoever held the lock a moment ago may have finished the file.
+        if _why_torn(file.location) is None:
+            return False
+        _move(workspace, file.location)
+        return True
+
+
+@contextlib.contextmanager
+def _torch_lock(workspace: Workspace, file: WorkspaceFile) -> Iterator[bool]:
+    """Hold the lock under which torch builds this file; yields False when it is taken."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415  (only sessions with torn files pay)
+
+    area = dict(workspace.areas())[file.path.split("/", 1)[0]]
+    locks = area / "locks"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(locks / (file.location.name.split(".", 1)[0] + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _move(workspace: Workspace, location: Path) -> None:
+    workspace.quarantine.mkdir(mode=0o700, exist_ok=True)
+    target = workspace.quarantine / f"{time.time_ns()}-{location.name}"
+    try:
+        location.rename(target)
+    except FileNotFoundError:
+        return
+    except OSError:
+        # The quarantine lies on another filesystem than a folder that the user
+        # named; a torn file left in place would fail every later run.
+        location.unlink(missing_ok=True)
+
+
+def _set_aside_temporary_files(workspace: Workspace) -> None:
+    for location in temporary_files(workspace):
+        match = _TORCH_TEMPORARY.search(location.name)
+        try:
+            old = time.time() - location.stat().st_mtime > _TEMPORARY_SECONDS
+        except FileNotFoundError:
+            continue
+        if old and not (match and _alive(int(match.group(1)))):
+            _move(workspace, location)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _empty_old_quarantine(workspace: Workspace) -> None:
+    limit = time.time() - _QUARANTINE_DAYS * 86_400
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(os.scandir(workspace.quarantine)):
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_ctime < limit:
+                    Path(entry.path).unlink()

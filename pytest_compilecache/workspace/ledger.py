@@ -1,0 +1,62 @@
+"""Which files were already found whole, so that a session judges only what is new.
+
+Losing it costs time and nothing else; a file whose size or time differs is judged anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_compilecache.workspace.place import Workspace, write_atomically
+from pytest_compilecache.workspace.scan import WorkspaceFile
+
+_VERSION = 1
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The files found whole, each by size and time of change."""
+
+    path: Path
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def load(cls, workspace: Workspace) -> Ledger:
+        """Read the ledger; a missing or unreadable one is empty."""
+        path = workspace.state / "whole.json"
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                return cls(path)
+            text = json.loads(path.read_bytes())
+            if text["version"] != _VERSION:
+                return cls(path)
+            return cls(path, {str(key): (int(a), int(b)) for key, (a, b) in text["files"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return cls(path)
+
+    def knows(self, file: WorkspaceFile) -> bool:
+        """Whether the file was found whole as it is now."""
+        return self.seen.get(file.path) == (file.size, file.modified)
+
+    def add(self, file: WorkspaceFile) -> None:
+        """Note that the file is whole."""
+        self.seen[file.path] = (file.size, file.modified)
+        self.changed = True
+
+    def save(self, present: Mapping[str, WorkspaceFile]) -> None:
+        """Write the ledger, without files that are gone, if there is news.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if not self.changed and len(self.seen) <= len(present):
+            return
+        kept = {path: self.seen[path] for path in present if path in self.seen}
+        content = json.dumps({"version": _VERSION, "files": kept}, separators=(",", ":"))
+        write_atomically(self.path, content.encode())
+        self.changed = False

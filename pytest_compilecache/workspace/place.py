@@ -1,0 +1,144 @@
+"""Where a workspace lies, and whether its folders may be trusted. It writes no artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_compilecache.errors import WorkspaceError
+
+STAMP = "compilecache-environment"
+_PRIVATE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders of one environment.
+
+    Attributes:
+        root: Ours: state, quarantine and, by default, everything below.
+        inductor: What ``TORCHINDUCTOR_CACHE_DIR`` names; Triton's folder is inside.
+        headers: The precompiled headers.
+        note: Why the folder is not the one that the user named, or empty.
+    """
+
+    root: Path
+    inductor: Path
+    headers: Path
+    note: str = ""
+
+    @property
+    def state(self) -> Path:
+        """Our own records about the workspace."""
+        return self.root / "state"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where torn files are moved to."""
+        return self.root / "quarantine"
+
+    def areas(self) -> tuple[tuple[str, Path], ...]:
+        """The folders whose files travel, each with its name in a pack."""
+        return (("inductor", self.inductor), ("headers", self.headers))
+
+    def prepare(self, environment_id: str) -> None:
+        """Make the folders, private to this user, and stamp them.
+
+        Raises:
+            WorkspaceError: A folder cannot be made, is not ours, or others can write to it.
+        """
+        for folder in (self.root, self.inductor, self.headers, self.state):
+            _make_private(folder)
+        stamp = self.inductor / STAMP
+        if not stamp.exists():
+            write_atomically(stamp, environment_id.encode())
+
+
+def default_root() -> Path:
+    """The folder of all workspaces in the user's cache folder."""
+    from platformdirs import user_cache_path  # noqa: PLC0415  (3 ms, and not always needed)
+
+    return user_cache_path("compilecache", appauthor=False)
+
+
+def choose_workspace(root: Path, environment_id: str, user_directory: str | None) -> Workspace:
+    """The workspace of an environment.
+
+    Args:
+        root: The folder of all workspaces.
+        environment_id: The environment.
+        user_directory: A ``TORCHINDUCTOR_CACHE_DIR`` that the user set. It is
+            honoured, but what another environment (or nobody knows who) put
+            there is not used: a folder inside takes its place.
+    """
+    own = root / "v1" / environment_id
+    if user_directory is None:
+        return Workspace(own, own / "inductor", own / "headers")
+    named = Path(os.path.abspath(user_directory))  # noqa: PTH100  (resolve() would follow links)
+    reason = _foreign(named, environment_id)
+    if reason is None:
+        return Workspace(own, named, own / "headers")
+    inside = named / f"compilecache-{environment_id}"
+    return Workspace(
+        own, inside, own / "headers", f"{named} {reason}; {inside.name} inside is used"
+    )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file so that readers see the old bytes or the new ones."""
+    handle, name = tempfile.mkstemp(prefix=".compilecache-", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _foreign(directory: Path, environment_id: str) -> str | None:
+    """Why what lies in the directory may not be used, or None when it may."""
+    try:
+        made_by = (directory / STAMP).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        try:
+            empty = not any(directory.iterdir())
+        except FileNotFoundError:
+            empty = True
+        except OSError:
+            return None  # prepare() meets the same trouble and explains it
+        return None if empty else "holds artifacts of an unknown environment"
+    except (OSError, UnicodeDecodeError):
+        return "has an unreadable stamp"
+    return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise WorkspaceError(
+            folder,
+            f"cannot be made: {error.strerror or error}",
+            "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+        ) from error
+    if not hasattr(os, "getuid"):
+        return
+    if status.st_uid != os.getuid():
+        raise WorkspaceError(
+            folder,
+            f"belongs to user {status.st_uid}, who could plant machine code there",
+            "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise WorkspaceError(
+            folder,
+            "others can write to it, and so run code here",
+            f"chmod go-w {folder}",
+        )

@@ -1,0 +1,76 @@
+"""Which files of a workspace are artifacts. It opens none of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_compilecache.workspace.place import STAMP, Workspace
+
+# locks/ is about processes, not artifacts. dynamo/ is profile-guided state:
+# carried to another session, it makes a warm run compile again.
+_SKIPPED_FOLDERS = frozenset({"locks", "dynamo"})
+_SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceFile:
+    """One artifact as a stat call saw it.
+
+    Attributes:
+        path: Its name in a pack: the area, then the path below it.
+        location: Where it lies.
+        size: In bytes.
+        modified: In nanoseconds.
+    """
+
+    path: str
+    location: Path
+    size: int
+    modified: int
+
+
+def scan(workspace: Workspace) -> dict[str, WorkspaceFile]:
+    """All artifacts of the workspace by their name in a pack."""
+    found: dict[str, WorkspaceFile] = {}
+    for area, folder in workspace.areas():
+        for file in _walk(folder, area, top=True):
+            found[file.path] = file
+    return found
+
+
+def temporary_files(workspace: Workspace) -> Iterator[Path]:
+    """Files that torch writes to before it renames them, left or in use."""
+    for _, folder in workspace.areas():
+        for parent, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name != "locks"]
+            yield from (Path(parent, name) for name in names if name.endswith(".tmp"))
+
+
+def _walk(folder: Path, prefix: str, *, top: bool = False) -> Iterator[WorkspaceFile]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        path = f"{prefix}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            if not (top and _is_skipped_folder(entry.name)):
+                yield from _walk(Path(entry.path), path)
+            continue
+        if entry.name.endswith(_SKIPPED_SUFFIXES) or (top and entry.name == STAMP):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # renamed by torch between the listing and now
+        if stat.S_ISREG(status.st_mode):
+            yield WorkspaceFile(path, Path(entry.path), status.st_size, status.st_mtime_ns)
+
+
+def _is_skipped_folder(name: str) -> bool:
+    # A folder of another environment inside one that the user named is not ours.
+    return name in _SKIPPED_FOLDERS or name.startswith("compilecache-")

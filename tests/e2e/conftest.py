@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machine import Machine, Run, write_project
+
+KERNELS = """
+    import pytest
+    import torch
+
+    def softmax_like(x):
+        return (x.exp() / (x.exp().sum(-1, keepdim=True) + 1)).sin()
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.LayerNorm(32)
+            self.linear = torch.nn.Linear(32, 32)
+
+        def forward(self, x):
+            return torch.nn.functional.gelu(self.linear(self.norm(x))) + x
+
+    @pytest.fixture
+    def model():
+        torch.manual_seed(0)
+        return Block().eval()
+
+    def test_plain_torch_compile():
+        x = torch.randn(64, 37)
+        torch.testing.assert_close(torch.compile(softmax_like)(x), softmax_like(x))
+
+    @pytest.mark.compiled(fullgraph=True)
+    def test_model(compiled_model, model):
+        x = torch.randn(8, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled_model(x), model(x))
+
+    def test_gradients(compile_model, model):
+        x = torch.randn(8, 32)
+        compile_model(model)(x).sum().backward()
+        got = [one.grad.clone() for one in model.parameters()]
+        model.zero_grad()
+        model(x).sum().backward()
+        for mine, eager in zip(got, model.parameters()):
+            torch.testing.assert_close(mine, eager.grad)
+"""
+
+
+@dataclass(frozen=True)
+class Cold:
+    """A project whose first session ran cold, and what it left."""
+
+    project: Path
+    store: Path
+    run: Run
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    yield Machine(tmp_path / "machine")
+
+
+@pytest.fixture(scope="session")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> Cold:
+    """One cold session that many tests start from; nobody may change what it left."""
+    root = tmp_path_factory.mktemp("cold")
+    project = write_project(root / "project", test_kernels=KERNELS)
+    store = root / "store"
+    machine = Machine(root / "machine")
+    run = machine.pytest(f"--compilecache-store={store}", cwd=project)
+    assert run.code == 0, run.out
+    machine.start_over()
+    return Cold(project, store, run)
+
+
+@pytest.fixture
+def store(cold: Cold, tmp_path: Path) -> Path:
+    """A copy of the store that the cold session left."""
+    return Path(shutil.copytree(cold.store, tmp_path / "store"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    return lambda **files: write_project(tmp_path / "project", **files)

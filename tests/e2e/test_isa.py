@@ -1,0 +1,124 @@
+"""Torch's cache keys lack the vector instructions: code for other ones is a "hit" and wrong."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Cold
+from tests.e2e.machine import Machine, write_project
+
+TEST = """
+    import torch
+
+    def f(x):
+        return torch.relu(x.exp().sum(-1) + x.sin().sum(-1) * 2)
+
+    def test_values():
+        torch.manual_seed(0)
+        x = torch.randn(1003, 7)
+        torch.testing.assert_close(torch.compile(f)(x), f(x))
+"""
+
+BARE = """
+    import torch
+
+    def f(x):
+        return torch.relu(x.exp() + x.sin() * 2)
+
+    torch.manual_seed(0)
+    x = torch.randn(1003)
+    got, expected = torch.compile(f)(x), f(x)
+    from torch._dynamo.utils import counters
+    print("hits", counters["inductor"]["fxgraph_cache_hit"])
+    print("wrong", int((~torch.isclose(got, expected)).sum()))
+"""
+
+AVX512 = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+needs_avx512 = pytest.mark.skipif(not AVX512, reason="this CPU has no AVX-512 to be confused")
+
+
+def wrong_values(out: str) -> tuple[int, int]:
+    hits, wrong = re.search(r"hits (\d+)", out), re.search(r"wrong (\d+)", out)
+    assert hits is not None, out
+    assert wrong is not None, out
+    return int(hits[1]), int(wrong[1])
+
+
+@needs_avx512
+def test_other_instructions_miss_where_bare_torch_hits_and_is_wrong(
+    machine: Machine, tmp_path: Path
+):
+    bare = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "bare")}
+    machine.python(BARE, cwd=tmp_path, env=bare)
+    out = machine.python(BARE, cwd=tmp_path, env={**bare, "ATEN_CPU_CAPABILITY": "avx2"}).out
+    hits, wrong = wrong_values(out)
+    assert hits > 0 and wrong > 0, "torch is no longer fooled: this test shows nothing"
+
+    project = write_project(tmp_path / "project", test_isa=TEST)
+    store = f"--compilecache-store={tmp_path / 'store'}"
+    first = machine.pytest(store, cwd=project)
+    assert first.code == 0, first.out
+    lower = machine.pytest(store, cwd=project, env={"ATEN_CPU_CAPABILITY": "avx2"})
+    assert lower.code == 0, lower.out
+    lower.line(r"not warm: 1 of 1 compiled test cold")
+    again = machine.pytest(store, cwd=project)
+    assert again.code == 0, again.out
+    again.line(r"^compilecache: warm: 1 compiled test")
+    assert len(list((tmp_path / "store" / "v1").iterdir())) == 2
+
+
+@needs_avx512
+@pytest.mark.parametrize("how_many", [1, 99], ids=["one probe", "all probes"])
+def test_torn_probes_are_healed_where_bare_torch_is_wrong(
+    how_many: int, machine: Machine, tmp_path: Path
+):
+    def tear(folder: Path) -> int:
+        probes = [
+            path for path in folder.rglob("*.so") if path.with_suffix(".cpp").exists()
+        ]
+        chosen = sorted(probes, key=is_avx512, reverse=True)[:how_many]
+        for probe in chosen:
+            probe.write_bytes(b"")
+        return len(chosen)
+
+    def is_avx512(probe: Path) -> bool:
+        return b"zmm" in probe.read_bytes() or b"avx512" in probe.read_bytes().lower()
+
+    project = write_project(tmp_path / "project", test_isa=TEST)
+    first = machine.pytest(cwd=project)
+    assert first.code == 0, first.out
+    workspace = machine.home / ".cache" / "compilecache"
+    bare = shutil.copytree(next(workspace.rglob("inductor")), tmp_path / "bare")
+    assert tear(workspace) >= 1
+    second = machine.pytest(cwd=project)
+    assert second.code == 0, second.out
+    second.line(r"healed: \d+ files? left torn")
+    assert "vector instructions:" in second.out
+    third = machine.pytest(cwd=project)
+    third.line(r"^compilecache: warm: 1 compiled test")
+
+    if how_many > 1:
+        key = {"TORCHINDUCTOR_CACHE_DIR": str(bare)}
+        machine.python(BARE, cwd=tmp_path, env=key)
+        tear(bare)
+        hits, wrong = wrong_values(machine.python(BARE, cwd=tmp_path, env=key).out)
+        assert hits > 0 and wrong > 0, "torch is no longer fooled: this test shows nothing"
+
+
+@needs_avx512
+def test_instructions_lowered_inside_a_session_miss(
+    cold: Cold, store: Path, machine: Machine, tmp_path: Path
+):
+    """A conftest that lowers the instructions after the environment was told."""
+    project = write_project(
+        tmp_path / "project",
+        conftest="import os\nos.environ['ATEN_CPU_CAPABILITY'] = 'avx2'\n",
+        test_kernels=(cold.project / "test_kernels.py").read_text(),
+    )
+    run = machine.pytest(f"--compilecache-store={store}", cwd=project)
+    assert run.code == 0, run.out
+    run.line(r"not warm: 3 of 3 compiled tests cold")

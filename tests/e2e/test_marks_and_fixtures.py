@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machine import Machine
+
+FALLBACK = """
+    import pytest
+    import torch
+    from torch._inductor import lowering
+
+    class Counting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.linear(x).sin()
+
+    @pytest.fixture
+    def model():
+        return Counting()
+
+    @pytest.fixture
+    def broken_compiler(monkeypatch):
+        from torch._inductor.graph import GraphLowering
+        def broken(self, *args, **kwargs):
+            raise RuntimeError("this compiler is broken")
+        monkeypatch.setattr(GraphLowering, "run", broken)
+
+    def test_falls_back(broken_compiler, compiled_model, model, compile_stats):
+        y = compiled_model(torch.ones(2, 4))
+        torch.testing.assert_close(y, model.linear(torch.ones(2, 4)).sin())
+        assert model.calls == 1
+        y.sum().backward()
+        assert model.linear.weight.grad is not None
+        assert compile_stats.fallbacks >= 1
+
+    def test_users_error_arrives_unchanged(compile_model):
+        def f(x):
+            if x.shape[0] == 3:
+                raise ValueError("mine")
+            return x.sin()
+        with pytest.raises(ValueError, match="^mine$"):
+            compile_model(f)(torch.ones(3))
+"""
+
+FRESH = """
+    import torch
+
+    def f(x):
+        return x.sin() + 1
+
+    def test_warm():
+        torch.compile(f)(torch.ones(5))
+
+    def test_cold_on_request(fresh_compile_cache, compile_stats):
+        torch.compile(f)(torch.ones(5))
+        assert compile_stats.misses == 1
+        assert compile_stats.hits == 0
+        assert any(fresh_compile_cache.rglob("*.main.so"))
+
+    def test_warm_again():
+        torch.compile(f)(torch.ones(6))
+        torch.compile(f)(torch.ones(5))
+"""
+
+STATS = """
+    import torch
+
+    def f(x):
+        return x.sin()
+
+    def test_recompiles_and_breaks(compile_stats, compile_cache):
+        compiled = torch.compile(f, backend="aot_eager")
+        compiled(torch.ones(2))
+        compiled(torch.ones(3))
+        assert compile_stats.recompiles == 1
+        (event,) = [one for one in compile_stats.events if one.kind == "recompile"]
+        assert "size mismatch" in event.reason
+        assert "f (" in event.function
+
+        def breaking(x):
+            x = x.sin()
+            print("break")
+            return x.cos()
+        torch.compile(breaking, backend="aot_eager")(torch.ones(2))
+        assert compile_stats.graph_breaks == 1
+        assert compile_stats.seconds > 0
+        assert compile_cache.directory is not None
+        assert compile_cache.environment.startswith("torch")
+"""
+
+
+def test_graph_that_does_not_compile_runs_eager_once_and_is_reported(
+    machine: Machine, project: Callable[..., Path]
+):
+    run = machine.pytest(cwd=project(test_fallback=FALLBACK))
+    assert run.code == 0, run.out
+    assert "did not compile and ran eager:" in run.out
+    assert "this compiler is broken" in run.out
+
+
+def test_fresh_cache_is_cold_and_spoils_no_verdict(machine: Machine, project: Callable[..., Path]):
+    folder = project(test_fresh=FRESH)
+    machine.pytest(cwd=folder)
+    run = machine.pytest(cwd=folder)
+    assert run.code == 0, run.out
+    run.line(r"^compilecache: warm: 2 compiled tests.*; 1 test cold on request")
+
+
+def test_stats_tell_recompiles_and_graph_breaks_with_reasons(
+    machine: Machine, project: Callable[..., Path]
+):
+    run = machine.pytest(cwd=project(test_stats=STATS))
+    assert run.code == 0, run.out
+
+
+@pytest.mark.parametrize(
+    "mark, message",
+    [
+        ("fullgrph=True", "has no argument 'fullgrph'; it knows mode, fullgraph"),
+        ("'max-autotune'", "takes keyword arguments only"),
+        ("mode='default', options={'x': 1}", "gives both mode and options"),
+        ("fullgraph='yes'", "has fullgraph='yes', of a wrong type"),
+        ("fallback='maybe'", "has fallback='maybe'; use eager"),
+    ],
+)
+def test_wrong_mark_fails_collection_with_the_tests_name(
+    mark: str, message: str, machine: Machine, project: Callable[..., Path]
+):
+    folder = project(
+        test_mark=f"import pytest\n@pytest.mark.compiled({mark})\ndef test_it(): pass\n"
+    )
+    run = machine.pytest(cwd=folder)
+    assert run.code == 4, run.out
+    assert "test_mark.py::test_it: mark 'compiled'" in run.out
+    assert message in run.out

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_compilecache.compiling.imports import ImportWatch
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportWatch]:
+    (tmp_path / "watched_module.py").write_text("VALUE = 1\n")
+    (tmp_path / "broken_module.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    watch = ImportWatch()
+    yield watch
+    watch.remove()
+    for name in ("watched_module", "broken_module"):
+        sys.modules.pop(name, None)
+
+
+def test_callbacks_run_just_before_and_just_after_the_module(watch: ImportWatch):
+    seen: list[object] = []
+    watch.before("watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE")))
+    watch.after("watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE")))
+    assert importlib.import_module("watched_module").VALUE == 1
+    assert seen == [False, True]
+
+
+def test_looking_for_a_module_is_no_import(watch: ImportWatch):
+    seen: list[str] = []
+    watch.before("watched_module", lambda: seen.append("before"))
+    spec = importlib.util.find_spec("watched_module")
+    assert spec is not None
+    assert spec.loader is not None
+    assert "VALUE" in spec.loader.get_source("watched_module")  # type: ignore[attr-defined]
+    assert seen == []
+    importlib.import_module("watched_module")
+    assert seen == ["before"]
+
+
+def test_imported_module_keeps_its_own_loader(watch: ImportWatch):
+    watch.before("watched_module", lambda: None)
+    module = importlib.import_module("watched_module")
+    loader = module.__spec__.loader if module.__spec__ else None
+    assert type(loader).__name__ == "SourceFileLoader"
+    assert module.__loader__ is loader
+    importlib.reload(module)
+
+
+def test_module_that_is_there_already_is_announced_at_once(watch: ImportWatch):
+    importlib.import_module("watched_module")
+    seen: list[str] = []
+    watch.before("watched_module", lambda: seen.append("before"))
+    watch.after("watched_module", lambda: seen.append("after"))
+    assert seen == ["before", "after"]
+    assert watch not in sys.meta_path
+
+
+def test_module_that_fails_raises_its_own_error_and_is_not_announced_after(watch: ImportWatch):
+    seen: list[str] = []
+    watch.after("broken_module", lambda: seen.append("after"))
+    with pytest.raises(ZeroDivisionError):
+        importlib.import_module("broken_module")
+    assert seen == []
+
+
+def test_missing_module_stays_missing(watch: ImportWatch):
+    watch.before("module_of_nobody", lambda: None)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("module_of_nobody")
+
+
+def test_removed_watch_leaves_no_finder(watch: ImportWatch):
+    watch.before("watched_module", lambda: pytest.fail("called after removal"))
+    watch.remove()
+    assert watch not in sys.meta_path
+    importlib.import_module("watched_module")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import pickle
+import stat
+from pathlib import Path
+
+import pytest
+
+from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.workspace import choose_workspace
+from pytest_compilecache.workspace.place import STAMP
+
+
+def test_folders_are_private_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0)
+    try:
+        workspace = choose_workspace(tmp_path / "root", "torch-1", None)
+        workspace.prepare("torch-1")
+    finally:
+        os.umask(before)
+    for folder in (workspace.root, workspace.inductor, workspace.headers, workspace.state):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_environments_have_folders_of_their_own(tmp_path: Path):
+    one, other = (choose_workspace(tmp_path, name, None) for name in ("torch-1", "torch-2"))
+    assert one.inductor != other.inductor
+
+
+def test_folder_that_others_can_write_to_is_refused_with_the_remedy(tmp_path: Path):
+    workspace = choose_workspace(tmp_path, "torch-1", None)
+    workspace.prepare("torch-1")
+    workspace.inductor.chmod(0o777)
+    with pytest.raises(WorkspaceError, match="chmod go-w") as caught:
+        workspace.prepare("torch-1")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.subject, again.remedy) == (caught.value.subject, caught.value.remedy)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+def test_folder_of_another_user_is_refused(tmp_path: Path):
+    workspace = choose_workspace(tmp_path, "torch-1", None)
+    workspace.prepare("torch-1")
+    os.chown(workspace.inductor, 12345, 12345)
+    with pytest.raises(WorkspaceError, match="belongs to user 12345"):
+        workspace.prepare("torch-1")
+
+
+def test_users_empty_folder_is_used_and_stamped(tmp_path: Path):
+    workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
+    assert workspace.inductor == tmp_path / "mine"
+    assert workspace.note == ""
+    workspace.prepare("torch-1")
+    assert (tmp_path / "mine" / STAMP).read_text() == "torch-1"
+    again = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
+    assert again.inductor == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("stamp", [None, "torch-2"], ids=["no stamp", "another stamp"])
+def test_users_folder_of_another_environment_is_not_used(stamp: str | None, tmp_path: Path):
+    mine = tmp_path / "mine"
+    (mine / "fxgraph").mkdir(parents=True)
+    if stamp:
+        (mine / STAMP).write_text(stamp)
+    workspace = choose_workspace(tmp_path / "root", "torch-1", str(mine))
+    assert workspace.inductor == mine / "compilecache-torch-1"
+    assert str(mine) in workspace.note

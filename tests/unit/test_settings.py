@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_compilecache.errors import SettingsError
+from pytest_compilecache.settings import Layer, Settings, environment_layer, setting_names
+
+
+def layer(origin: str = "command line", base: str = "/base", **values: object) -> Layer:
+    return Layer(origin, values, Path(base))
+
+
+def test_later_layers_win_and_every_value_says_where_it_came_from():
+    settings = Settings.resolve(
+        layer("pytest.ini", store="a", save="never"), layer("command line", store="/b")
+    )
+    assert (settings.store, settings.save) == ("/b", "never")
+    assert dict(settings.origins) == {"store": "command line", "save": "pytest.ini"}
+
+
+def test_nothing_given_is_the_default():
+    assert Settings.resolve(layer(store=None, save="", strict=None)) == Settings()
+
+
+def test_relative_paths_are_relative_to_where_they_were_written():
+    settings = Settings.resolve(layer(store="store", dir="../cache"))
+    assert settings.store == "/base/store"
+    assert settings.dir == Path("/cache")
+
+
+def test_urls_are_left_as_they_are():
+    assert Settings.resolve(layer(store="s3://bucket/x")).store == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    "raw, expected", [(True, True), ("on", True), ("1", True), ("no", False), ("FALSE", False)]
+)
+def test_switches_are_read_in_all_common_spellings(raw: object, expected: bool):
+    assert Settings.resolve(layer(strict=raw)).strict is expected
+
+
+@pytest.mark.parametrize(
+    "values", [{"save": "often"}, {"strict": "maybe"}, {"store": "a\nb"}, {"dir": "a\0b"}]
+)
+def test_unusable_value_names_setting_origin_and_remedy(values: dict[str, object]):
+    with pytest.raises(SettingsError) as caught:
+        Settings.resolve(layer("pytest.ini", **values))
+    (name,) = values
+    assert str(caught.value).startswith(f"compilecache {name} (pytest.ini): ")
+    assert caught.value.remedy
+
+
+def test_unusable_variable_is_named_as_the_user_wrote_it():
+    with pytest.raises(SettingsError, match=r"^COMPILECACHE_SAVE: 'often' cannot be used"):
+        Settings.resolve(environment_layer({"COMPILECACHE_SAVE": "often"}, Path("/")))
+
+
+def test_unprefixed_variables_of_other_tools_are_not_read():
+    noise = {"SAVE": "often", "STORE": "x", "MAX_CACHE_SIZE_MB": "much"}
+    assert Settings.resolve(environment_layer(noise, Path("/"))) == Settings()
+
+
+def test_plain_mapping_resolves_to_the_same_settings():
+    settings = Settings.resolve(layer(store="/s", save="never", dir="/d", strict=True))
+    again = Settings.resolve(Layer("parent", settings.to_mapping(), Path("/")))
+    assert {name: getattr(again, name) for name in setting_names()} == {
+        name: getattr(settings, name) for name in setting_names()
+    }
