@@ -22,7 +22,8 @@ from pytest_compilecache.errors import CompileCacheError, PackError
 from pytest_compilecache.pack import PackFile, PackReader, PackSource
 from pytest_compilecache.store import open_store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.workspace import Healed, TornFile, Workspace, heal
+from pytest_compilecache.workspace.heal import Healed, TornFile, heal
+from pytest_compilecache.workspace.place import Workspace
 
 
 class OperationStatus(enum.Enum):
@@ -113,7 +114,7 @@ def restore(workspace: Workspace, environment: Environment, store: str | None) -
             result = _restore(workspace, Catalog(open_store(store), environment.id), healed)
     except Exception as error:  # noqa: BLE001  (fails open, by design)
         result = CacheResult(
-            OperationStatus.ERROR, troubles=(_trouble(store or workspace.root, error),)
+            OperationStatus.ERROR, troubles=(trouble(store or workspace.root, error),)
         )
     seconds = time.perf_counter() - started
     return replace(result, torn=torn, seconds=seconds, usable=usable)
@@ -131,7 +132,7 @@ def save(workspace: Workspace, environment: Environment, store: str) -> CacheRes
         torn = healed.torn
         result = _save(environment, Catalog(open_store(store), environment.id), healed)
     except Exception as error:  # noqa: BLE001  (fails open, by design)
-        result = CacheResult(OperationStatus.ERROR, troubles=(_trouble(store, error),))
+        result = CacheResult(OperationStatus.ERROR, troubles=(trouble(store, error),))
     return replace(result, torn=torn, seconds=time.perf_counter() - started)
 
 
@@ -150,7 +151,7 @@ def _restore(workspace: Workspace, catalog: Catalog, healed: Healed) -> CacheRes
                 written = list(_extract(reader, wanted, areas, troubles)) if wanted else []
         except PackError as error:
             # A bad pack is a miss: what it held may stand in another one.
-            troubles.append(_trouble(catalog.store.url, error))
+            troubles.append(trouble(catalog.store.url, error))
             continue
         present.update(file.path for file in written)
         files += len(written)
@@ -173,7 +174,7 @@ def _extract(
             _write(areas[area] / below, file.mode, chunks)
         except PackError as error:
             if len(troubles) < _MAX_TROUBLES:
-                troubles.append(_trouble(file.path, error))
+                troubles.append(trouble(file.path, error))
             continue
         yield file
 
@@ -208,7 +209,7 @@ def _save(environment: Environment, catalog: Catalog, healed: Healed) -> CacheRe
             with catalog.open_pack(ref) as reader:
                 stored.update(file.path for file in reader.index.files)
         except PackError as error:
-            troubles.append(_trouble(catalog.store.url, error))
+            troubles.append(trouble(catalog.store.url, error))
     new = [file for path, file in healed.whole.items() if path not in stored]
     if not new:
         return CacheResult(OperationStatus.SKIPPED, troubles=tuple(troubles))
@@ -223,7 +224,8 @@ def _save(environment: Environment, catalog: Catalog, healed: Healed) -> CacheRe
     )
 
 
-def _trouble(subject: object, error: Exception) -> Trouble:
+def trouble(subject: object, error: Exception) -> Trouble:
+    """What a person is told about an error."""
     if isinstance(error, CompileCacheError):
         return Trouble(error.subject, error.reason, error.remedy)
     if isinstance(error, OSError):

@@ -13,7 +13,7 @@ from torch import nn
 pytestmark = pytest.mark.compiled(fullgraph=True, dynamic=False)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama", "resnet"], indirect=True)
+@pytest.mark.parametrize("architecture", ["llama", "resnet"], indirect=True)
 def test_gradients_agree_with_eager(compiled_model, model, inputs):
     compiled, eager = (gradients(call, model, inputs) for call in (compiled_model, model))
     torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-5)
@@ -48,8 +48,11 @@ def tensors(output: Any) -> Iterator[torch.Tensor]:
 
 
 def language_loss(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """How badly the model foretells each next token."""
+
     def loss(input_ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=input_ids, labels=input_ids).loss
+        logits = model(input_ids=input_ids).logits[:, :-1]
+        return nn.functional.cross_entropy(logits.flatten(0, 1), input_ids[:, 1:].flatten())
 
     return loss
 

@@ -133,16 +133,6 @@ def resnet() -> nn.Module:
     return transformers.ResNetModel(config)
 
 
-def clip() -> nn.Module:
-    tower = {**ONE_LAYER, "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH}
-    config = transformers.CLIPConfig(
-        text_config={**TEXT, **tower, "max_position_embeddings": 32},
-        vision_config={**tower, "image_size": 32, "patch_size": 8},
-        projection_dim=32,
-    )
-    return transformers.CLIPModel(config)
-
-
 def wav2vec2() -> nn.Module:
     config = transformers.Wav2Vec2Config(
         **ONE_LAYER,
@@ -233,10 +223,6 @@ def pixels() -> dict[str, Any]:
     return {"pixel_values": images()}
 
 
-def ragged_text_and_pixels() -> dict[str, Any]:
-    return {**ragged_text(), **pixels()}
-
-
 def waveform() -> dict[str, Any]:
     return {"input_values": torch.randn(BATCH, 800)}
 
@@ -253,7 +239,6 @@ ARCHITECTURES = {
         Architecture("vit", vit, pixels),
         Architecture("convnext", convnext, pixels),
         Architecture("resnet", resnet, pixels),
-        Architecture("clip", clip, ragged_text_and_pixels),
         Architecture("wav2vec2", wav2vec2, waveform),
         Architecture("x-decoder", x_decoder, lambda: {"x": tokens()}, since="2.8"),
         Architecture("x-vit", x_vit, lambda: {"img": images()}, since="2.8"),

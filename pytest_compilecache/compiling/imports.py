@@ -10,19 +10,18 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 Callback = Callable[[], None]
 
 
-@dataclass(slots=True)
 class ImportWatch:
     """A finder that stands first in ``sys.meta_path`` and finds nothing by itself."""
 
-    _before: dict[str, list[Callback]] = field(default_factory=dict)
-    _after: dict[str, list[Callback]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._before: dict[str, list[Callback]] = {}
+        self._after: dict[str, list[Callback]] = {}
 
     def before(self, name: str, callback: Callback) -> None:
         """Call back before the module is executed; at once if it already was."""
@@ -69,12 +68,6 @@ class ImportWatch:
         """Run the callbacks of one side of an import, each only once."""
         for callback in (self._after if done else self._before).pop(name, []):
             callback()
-
-    # Finders are compared by identity wherever Python keeps them.
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class _Announcing(importlib.abc.Loader):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
+from pytest_compilecache.compiling.facts import IsaProbe
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class IsaTag:
                 self._tag = f"+isa={probe.picked if probe else 'unknown'}"
             return self._tag
 
-    def _probe(self) -> private.IsaProbe | None:
+    def _probe(self) -> IsaProbe | None:
         probe = private.probe_isa()
         if probe is None or not probe.failed:
             self._remember(probe)
@@ -53,7 +54,7 @@ class IsaTag:
         self._remember(probe)
         return probe
 
-    def _report(self, first: private.IsaProbe, last: private.IsaProbe) -> None:
+    def _report(self, first: IsaProbe, last: IsaProbe) -> None:
         if first.failed != last.failed:
             healed = ", ".join(sorted(set(first.failed) - set(last.failed)))
             self._say(
@@ -74,7 +75,7 @@ class IsaTag:
         except (OSError, ValueError, TypeError):
             return set()
 
-    def _remember(self, probe: private.IsaProbe | None) -> None:
+    def _remember(self, probe: IsaProbe | None) -> None:
         known = self._worked_before()
         if probe is None or known.issuperset(probe.worked):
             return

@@ -12,9 +12,11 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pytest_compilecache.compiling.facts import Compilation, Counts, IsaProbe
 
 CODECACHE = "torch._inductor.codecache"
 AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
@@ -69,21 +71,6 @@ def clear_inductor_memory() -> None:
 # --- vector instructions ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class IsaProbe:
-    """What torch found out about vector instructions in this process.
-
-    Attributes:
-        picked: The instruction set that it generates code for.
-        worked: The sets that the CPU has and whose probe libraries load.
-        failed: The sets that the CPU has and whose probe libraries do not.
-    """
-
-    picked: str
-    worked: tuple[str, ...]
-    failed: tuple[str, ...]
-
-
 def probe_isa() -> IsaProbe | None:
     """Ask torch which vector instructions it picks; this builds and loads its probes."""
     module = sys.modules.get("torch._inductor.cpu_vec_isa")
@@ -108,12 +95,12 @@ def _isas_of_this_cpu(module: Any) -> list[Any]:
 def forget_isa() -> None:
     """Let torch probe its vector instructions again."""
     module = sys.modules.get("torch._inductor.cpu_vec_isa")
-    valid = getattr(module, "valid_vec_isa_list", None)
     base = getattr(module, "VecISA", None)
-    # Name-mangled: a method "__bool__impl" of the class.
-    for cached in (valid, getattr(base, "_VecISA__bool__impl", None)):
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+    # The second is name-mangled: a method "__bool__impl" of the class.
+    for owner, name in ((module, "valid_vec_isa_list"), (base, "_VecISA__bool__impl")):
+        clear = getattr(getattr(owner, name, None), "cache_clear", None)
+        if clear is not None:
+            clear()
 
 
 def tag_cache_keys(tag: Callable[[], str]) -> Undo | None:
@@ -146,16 +133,6 @@ def tag_cache_keys(tag: Callable[[], str]) -> Undo | None:
 # --- figures ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Torch's counters at one moment."""
-
-    fx: Mapping[str, int] = field(default_factory=dict)
-    aot: Mapping[str, int] = field(default_factory=dict)
-    graphs: int = 0
-    graph_breaks: Mapping[str, int] = field(default_factory=dict)
-
-
 def read_counts() -> Counts:
     """Read the counters; all zero where torch has compiled nothing."""
     counters = _loaded(DYNAMO_UTILS, "counters")
@@ -170,29 +147,6 @@ def read_counts() -> Counts:
         graphs=counters.get("stats", Counter()).get("unique_graphs", 0),
         graph_breaks=dict(counters.get("graph_break", Counter())),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Compilation:
-    """One entry of torch's compilation metrics.
-
-    Attributes:
-        function: The function and its place, empty for a backward graph.
-        seconds: Time spent, tracing included.
-        seconds_saved: Time that a hit saved.
-        recompile_reason: Why it was compiled again, or empty.
-        forward: Whether it is a forward graph.
-        hits: Hits of the FX cache (torch 2.11 and later).
-        misses: Misses of the FX cache (torch 2.11 and later).
-    """
-
-    function: str
-    seconds: float
-    seconds_saved: float
-    recompile_reason: str
-    forward: bool
-    hits: int
-    misses: int
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.builds import BuildCounter
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink
+from pytest_compilecache.compiling.facts import Compilation, Counts
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Recorder:
     bypasses: list[str] = field(default_factory=list)
     fresh: bool = False
     _metrics: private.MetricsReader = field(default_factory=private.MetricsReader)
-    _counts: private.Counts = field(default_factory=private.Counts)
+    _counts: Counts = field(default_factory=Counts)
 
     def widen(self) -> None:
         """Prepare for tests that compile more graphs than torch remembers."""
@@ -57,7 +58,7 @@ class Recorder:
         )
 
     def _cache_events(
-        self, before: private.Counts, compilations: list[private.Compilation]
+        self, before: Counts, compilations: list[Compilation]
     ) -> Iterator[CompileEvent]:
         now = self._counts
         # A test may clear the counters; the metrics then still know.
@@ -86,7 +87,7 @@ def _risen(before: int, now: int) -> int:
     return now - before if now >= before else now
 
 
-def _recompiles(compilations: list[private.Compilation]) -> Iterator[CompileEvent]:
+def _recompiles(compilations: list[Compilation]) -> Iterator[CompileEvent]:
     for one in compilations:
         if one.recompile_reason:
             reason = " ".join(one.recompile_reason.split())

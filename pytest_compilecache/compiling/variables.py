@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
 
 # Names and values that we set. A child process (an xdist worker, a test's own
 # subprocess) would otherwise take them for its user's.
@@ -31,13 +30,13 @@ def _applied(text: str) -> dict[str, str]:
     )
 
 
-@dataclass(slots=True)
 class Variables:
     """Sets variables and can take them back."""
 
-    environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
-    _before: dict[str, str | None] = field(default_factory=dict)
-    _ours: dict[str, str] = field(default_factory=dict)
+    def __init__(self, environ: MutableMapping[str, str] | None = None) -> None:
+        self.environ = os.environ if environ is None else environ
+        self._before: dict[str, str | None] = {}
+        self._ours: dict[str, str] = {}
 
     def set(self, name: str, value: str) -> None:
         """Set a variable and mark it as ours."""

@@ -1,7 +1,7 @@
 """The pytest plugin: hooks that delegate. The only importer of pytest.
 
 Loading it imports neither torch nor anything that a suite without compiled
-tests would notice.
+tests would notice; ``benchmarks/startup.py`` measures that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_compilecache.plugin import marks, options
+from pytest_compilecache.plugin import options
 from pytest_compilecache.plugin.collecting import Collecting
 from pytest_compilecache.plugin.fixtures import (
     COLLECTING,
@@ -22,7 +22,6 @@ from pytest_compilecache.plugin.fixtures import (
 )
 from pytest_compilecache.plugin.reporting import Reporting
 from pytest_compilecache.plugin.session import CompileSession
-from pytest_compilecache.plugin.xdist import XdistHooks
 
 __all__ = [
     "compile_cache",
@@ -36,6 +35,12 @@ __all__ = [
     "pytest_load_initial_conftests",
     "pytest_unconfigure",
 ]
+
+MARK = (
+    "compiled(mode=None, fullgraph=False, dynamic=None, backend='inductor', options=None, "
+    "fallback='eager'): how compiled_model and compile_model compile in this test; "
+    "the arguments are torch.compile's. Marks on a class or module are defaults."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,19 +58,26 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark and the hooks of this session."""
-    config.addinivalue_line("markers", marks.LINE)
+    config.addinivalue_line("markers", MARK)
     collecting = _begin(config)
     manager = config.pluginmanager
     manager.register(collecting, "compilecache-collecting")
     if not collecting.session.worker:
         manager.register(Reporting(config, collecting), "compilecache-reporting")
     if manager.hasplugin("xdist"):
+        from pytest_compilecache.plugin.xdist import XdistHooks  # noqa: PLC0415
+
         manager.register(XdistHooks(collecting), "compilecache-xdist")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Check the marks."""
-    marks.check_marks(items)
+    marked = [item for item in items if item.get_closest_marker("compiled") is not None]
+    if marked:
+        from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
+
+        for item in marked:
+            options_of(item)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,77 +1,95 @@
 """Records what each phase of each test compiled and brings it to the process that reports.
 
-Records travel as an attribute of the test reports, which xdist carries.
+Records travel as an attribute of the test reports, which xdist carries. Until
+torch is imported, every hook here returns at its first line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_compilecache.compiling.events import CompileRecord
 from pytest_compilecache.plugin.session import CompileSession
-from pytest_compilecache.report.figures import SessionFigures
+
+if TYPE_CHECKING:
+    from pytest_compilecache.compiling.events import CompileRecord
+    from pytest_compilecache.report.figures import SessionFigures
 
 _ATTRIBUTE = "compilecache"
-RECORD = pytest.StashKey[CompileRecord]()
 
 
 class Collecting:
-    """Hooks around tests."""
+    """Hooks around tests.
+
+    Attributes:
+        session: The cache in this process.
+        figures: What was compiled, or None while nothing was.
+        worker_troubles: What went wrong in workers, as plain values.
+    """
 
     def __init__(self, session: CompileSession) -> None:
         self.session = session
-        self.figures = SessionFigures()
+        self.figures: SessionFigures | None = None
+        self.worker_troubles: list[dict[str, str]] = []
+        self._so_far: dict[str, CompileRecord] = {}
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    def pytest_runtest_setup(self) -> None:
         """Give the test its own recompile limit; what was compiled before it is not its own."""
-        del item
-        record = self._drain()
-        if record is not None:
-            self.figures.add_outside(record)
-        self.session.recorder.fresh = False
-        self.session.budget.renew()
+        engine = self.session.engine
+        if engine is not None:
+            self.add_outside(engine.drain())
+            engine.recorder.fresh = False
+            engine.budget.renew()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
+        self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach what the phase compiled to its report."""
-        del call
         report = yield
-        record = self._drain()
-        so_far = item.stash.get(RECORD, None)
-        if so_far is not None:
-            # A test asked for its figures while it ran.
-            del item.stash[RECORD]
-            record = so_far + (record or CompileRecord())
-        if record is not None:
-            setattr(report, _ATTRIBUTE, record.to_mapping())
+        if self.session.engine is not None:
+            so_far = self._so_far.pop(item.nodeid, None)
+            record = self.session.engine.drain()
+            if so_far is not None:
+                record = so_far if record is None else so_far + record
+            if record is not None:
+                setattr(report, _ATTRIBUTE, record.to_mapping())
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a report's record, from here or from a worker."""
         values: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
         if values is not None:
-            self.figures.add(report.nodeid, CompileRecord.from_mapping(values))
+            from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
+
+            self._figures().add(report.nodeid, CompileRecord.from_mapping(values))
 
     def record_so_far(self, item: pytest.Item) -> CompileRecord:
         """What the running phase of a test compiled until now."""
-        record = item.stash.get(RECORD, CompileRecord()) + (self._drain() or CompileRecord())
-        item.stash[RECORD] = record
+        from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
+
+        engine = self.session.engine
+        news = engine.drain() if engine is not None else None
+        record = self._so_far.get(item.nodeid, CompileRecord()) + (news or CompileRecord())
+        self._so_far[item.nodeid] = record
         return record
+
+    def add_outside(self, record: CompileRecord | None) -> None:
+        """Add what was compiled outside of tests."""
+        if record is not None:
+            self._figures().add_outside(record)
 
     def close(self) -> None:
         """Note what was compiled after the last test."""
-        record = self._drain()
-        if record is not None:
-            self.figures.add_outside(record)
+        if self.session.engine is not None:
+            self.add_outside(self.session.engine.drain())
 
-    def _drain(self) -> CompileRecord | None:
-        record = self.session.recorder.drain()
-        if record is not None:
-            self.session.budget.spend(record.graphs, limit_hit=bool(record.count("limit")))
-        return record
+    def _figures(self) -> SessionFigures:
+        if self.figures is None:
+            from pytest_compilecache.report.figures import SessionFigures  # noqa: PLC0415
+
+            self.figures = SessionFigures()
+        return self.figures

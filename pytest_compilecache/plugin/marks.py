@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,11 +11,6 @@ import pytest
 from pytest_compilecache.compiling.backend import CompileOptions
 
 NAME = "compiled"
-LINE = (
-    "compiled(mode=None, fullgraph=False, dynamic=None, backend='inductor', options=None, "
-    "fallback='eager'): how compiled_model and compile_model compile in this test; "
-    "the arguments are torch.compile's. Marks on a class or module are defaults."
-)
 FALLBACKS = ("eager",)
 _KNOWN = tuple(item.name for item in dataclasses.fields(CompileOptions))
 
@@ -39,17 +35,6 @@ def options_of(item: pytest.Item) -> CompileOptions:
     return CompileOptions(**merged)
 
 
-def check_marks(items: list[pytest.Item]) -> None:
-    """Check the marks of all collected items.
-
-    Raises:
-        pytest.UsageError: A mark is wrong; the error names the test.
-    """
-    for item in items:
-        if item.get_closest_marker(NAME) is not None:
-            options_of(item)
-
-
 def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:
     where = f"{item.nodeid}: mark 'compiled'" + ("" if node is item else f" on {node.nodeid}")
     if mark.args:
@@ -62,7 +47,7 @@ def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:
     _check_types(where, mark.kwargs)
 
 
-def _check_types(where: str, arguments: dict[str, Any]) -> None:
+def _check_types(where: str, arguments: Mapping[str, Any]) -> None:
     allowed: dict[str, tuple[type, ...]] = {
         "mode": (str, type(None)),
         "fullgraph": (bool,),

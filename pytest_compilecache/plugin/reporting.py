@@ -10,6 +10,7 @@ from pytest_compilecache.plugin import options
 from pytest_compilecache.plugin.collecting import Collecting
 
 if TYPE_CHECKING:
+    from pytest_compilecache.cache import Trouble
     from pytest_compilecache.report.terminal import Outcome
 
 _TONES: dict[str, dict[str, bool]] = {"good": {"green": True}, "plain": {}, "bad": {"yellow": True}}
@@ -23,16 +24,17 @@ class Reporting:
         self._collecting = collecting
 
     def pytest_report_header(self) -> list[str]:
-        """What is in force, where it matters."""
+        """What is in force, once torch is loaded or a setting is given."""
         session = self._collecting.session
-        if not (session.torch_seen or options.given(self._config) or session.settings.origins):
+        settings = session.settings
+        if session.engine is None and not settings.origins and not options.given(self._config):
             return []
         environment = session.environment.id if session.environment else "unknown"
         parts = [f"environment {environment}"]
         if session.workspace is not None and session.workspace.note:
             parts.append(session.workspace.note)
-        if session.settings.store:
-            parts.append(f"store {session.settings.store}, save {session.settings.save}")
+        if settings.store:
+            parts.append(f"store {settings.store} (save: {settings.save})")
         if session.variables.sets("TORCHINDUCTOR_CPP_DYNAMIC_THREADS"):
             parts.append("TORCHINDUCTOR_CPP_DYNAMIC_THREADS=1 is set")
         return ["compilecache: " + "; ".join(parts)]
@@ -43,30 +45,49 @@ class Reporting:
         self._collecting.close()
         ours = self._collecting.session
         ours.finish()
-        failed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-        if ours.settings.strict and ours.all_troubles() and failed:
+        passed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+        if ours.settings.strict and passed and self._troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary: nothing, one line, or the culprits."""
+        if not self._anything_to_say():
+            return
+        from pytest_compilecache.report.figures import SessionFigures  # noqa: PLC0415
         from pytest_compilecache.report.terminal import summary  # noqa: PLC0415
 
-        lines = summary(self._collecting.figures, self._outcome())
+        lines = summary(self._collecting.figures or SessionFigures(), self._outcome())
         if len(lines) > 1:
             terminalreporter.section("compile cache")
         for line in lines:
             prefix = "compilecache: " if len(lines) == 1 else ""
             terminalreporter.write_line(prefix + line.text, **_TONES[line.tone])
 
+    def _anything_to_say(self) -> bool:
+        session = self._collecting.session
+        compiled = session.engine is not None or self._collecting.figures is not None
+        return compiled or bool(session.failures or self._collecting.worker_troubles)
+
+    def _troubles(self) -> tuple[Trouble, ...]:
+        from pytest_compilecache.cache import Trouble, trouble  # noqa: PLC0415
+
+        session = self._collecting.session
+        if session.engine is not None:
+            found = session.engine.troubles()
+        else:
+            found = tuple(trouble(subject, error) for subject, error in session.failures)
+        workers = (Trouble(**values) for values in self._collecting.worker_troubles)
+        return tuple(dict.fromkeys((*found, *workers)))
+
     def _outcome(self) -> Outcome:
         from pytest_compilecache.report.terminal import Outcome  # noqa: PLC0415
 
         session = self._collecting.session
-        reason = "" if session.may_save else session.trust.reason or "--compilecache-save=never"
+        engine = session.engine
         return Outcome(
-            restored=session.restored,
-            saved=session.saved,
-            unsaved=reason if session.settings.store else "",
+            restored=engine.restored if engine else None,
+            saved=engine.saved if engine else None,
+            unsaved=engine.unsaved if engine and session.settings.store else "",
             store=session.settings.store,
-            troubles=session.all_troubles(),
+            troubles=self._troubles(),
         )

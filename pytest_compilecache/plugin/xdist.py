@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from pytest_compilecache.compiling.events import CompileRecord
 from pytest_compilecache.plugin.collecting import Collecting
 
 _KEY = "compilecache"
@@ -22,18 +22,24 @@ class XdistHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """In a worker: send what no report carried."""
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-        if output is not None:
-            self._collecting.close()
-            troubles = [str(item) for item in self._collecting.session.troubles]
-            output[_KEY] = {
-                "outside": self._collecting.figures.outside.to_mapping(),
-                "troubles": troubles,
-            }
+        engine = self._collecting.session.engine
+        if output is None or engine is None:
+            return
+        self._collecting.close()
+        figures = self._collecting.figures
+        output[_KEY] = {
+            "outside": figures.outside.to_mapping() if figures is not None else None,
+            "troubles": [asdict(each) for each in engine.troubles()],
+        }
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
+    def pytest_testnodedown(self, node: Any) -> None:
         """In the controller: add what a worker sent; a worker that crashed sends nothing."""
-        del error
         sent = (getattr(node, "workeroutput", None) or {}).get(_KEY)
-        if sent is not None:
-            self._collecting.figures.add_outside(CompileRecord.from_mapping(sent["outside"]))
+        if sent is None:
+            return
+        if sent["outside"] is not None:
+            from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
+
+            self._collecting.add_outside(CompileRecord.from_mapping(sent["outside"]))
+        self._collecting.worker_troubles += sent["troubles"]

@@ -77,9 +77,9 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
         return Line(f"warm: {tests}, {what}, {saved}{_origin(outcome)}{asked}", "good")
     if not all_of_it.compiled:
         return Line(f"nothing was compiled{asked.replace(';', ' but')}")
-    cold, tests = len(figures.cold()), len(figures.expected)
+    cold = len(figures.cold())
     return Line(
-        f"not warm: {cold} of {_number(tests, 'compiled test')} cold, "
+        f"not warm: {cold} of {_number(len(figures.expected), 'compiled test')} cold, "
         f"{_number(all_of_it.count('miss'), 'miss', 'misses')}, {what}, "
         f"{_seconds(all_of_it.seconds)} spent compiling{_origin(outcome)}{asked}",
         "bad" if _eager(all_of_it) else "plain",

@@ -38,7 +38,7 @@ def why_torn(location: Path) -> str | None:
 
 
 def is_probe(location: Path) -> bool:
-    """Whether a library is one of torch's probes, which bear a bare key where kernels have ``.main``."""
+    """Whether a library is one of torch's probes: they bear a bare key, kernels ``.main``."""
     bare = location.suffix == ".so" and "." not in location.stem
     return bare and location.with_suffix(".cpp").exists()
 

@@ -58,11 +58,12 @@ class Cold:
     project: Path
     store: Path
     run: Run
+    home: Path
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    yield Machine(tmp_path / "machine")
+    return Machine(tmp_path / "machine")
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +75,17 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> Cold:
     machine = Machine(root / "machine")
     run = machine.pytest(f"--compilecache-store={store}", cwd=project)
     assert run.code == 0, run.out
-    machine.start_over()
-    return Cold(project, store, run)
+    return Cold(project, store, run, machine.home)
+
+
+@pytest.fixture
+def warm_machine(cold: Cold, machine: Machine) -> Machine:
+    """A machine on which the project has run before, without a store."""
+    machine.home.rmdir()
+    shutil.copytree(cold.home, machine.home, symlinks=True)
+    # The cold session had a store, for which the plugin sets this.
+    machine.variables["TORCHINDUCTOR_CPP_DYNAMIC_THREADS"] = "1"
+    return machine
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A machine for end-to-end tests: a HOME, a TMPDIR and a compiler of its own, thrown away at will."""
+"""A machine for end-to-end tests: a HOME, a TMPDIR and a compiler, thrown away at will."""
 
 from __future__ import annotations
 

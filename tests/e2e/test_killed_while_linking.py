@@ -55,8 +55,8 @@ def test_killed_while_linking_heals_on_next_session(cold: Cold, machine: Machine
     after.line(r"^compilecache: warm: 1 compiled test, ")
 
 
-def test_torn_library_is_never_saved(cold: Cold, store: Path, machine: Machine, tmp_path: Path):
-    machine.pytest(f"--compilecache-store={store}", cwd=cold.project)
+def test_torn_library_is_never_saved(cold: Cold, warm_machine: Machine, tmp_path: Path):
+    machine = warm_machine
     libraries = machine.workspace_files("*.main.so")
     libraries[0].write_bytes(libraries[0].read_bytes()[:-100])
     fresh = f"--compilecache-store={tmp_path / 'fresh'}"

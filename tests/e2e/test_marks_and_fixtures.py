@@ -122,7 +122,7 @@ def test_stats_tell_recompiles_and_graph_breaks_with_reasons(
 
 
 @pytest.mark.parametrize(
-    "mark, message",
+    ("mark", "message"),
     [
         ("fullgrph=True", "has no argument 'fullgrph'; it knows mode, fullgraph"),
         ("'max-autotune'", "takes keyword arguments only"),

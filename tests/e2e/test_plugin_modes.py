@@ -44,7 +44,9 @@ def test_last_failed_and_stop_at_first_failure_keep_the_figures(
     cold: Cold, store: Path, machine: Machine, tmp_path: Path
 ):
     text = (cold.project / "test_kernels.py").read_text()
-    text = text.replace("def test_model(", "def test_z_fails(): assert 0\n\n@pytest.mark.compiled\ndef test_model(")
+    text = text.replace(
+        "def test_model(", "def test_z_fails(): assert 0\n\n@pytest.mark.compiled\ndef test_model("
+    )
     folder = write_project(tmp_path / "project", test_kernels=text)
     python = [sys.executable, "-m", "pytest", f"--compilecache-store={store}"]
     first = machine.run(*python, "-x", cwd=folder)
@@ -70,19 +72,24 @@ def test_collection_error_is_reported_and_the_rest_saved(
     assert list(store.rglob("*.pack"))
 
 
-def test_interrupted_session_saves_what_it_compiled(
-    machine: Machine, cold: Cold, tmp_path: Path
-):
+def test_interrupted_session_saves_what_it_compiled(machine: Machine, cold: Cold, tmp_path: Path):
     text = (cold.project / "test_kernels.py").read_text()
     folder = write_project(
         tmp_path / "project",
         test_a_kernels=text,
-        test_b_waits="import time\ndef test_wait():\n    open('waiting', 'w')\n    time.sleep(120)\n",
+        test_b_waits="""
+            import time
+
+            def test_wait():
+                open('waiting', 'w').close()
+                time.sleep(120)
+        """,
     )
     store = tmp_path / "store"
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-k", "plain or wait", f"--compilecache-store={store}"],
-        cwd=folder, env=machine.environ(), stdout=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=folder, env=machine.environ(), text=True,
+        stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while not (folder / "waiting").exists() and time.monotonic() < deadline:

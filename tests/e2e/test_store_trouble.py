@@ -21,7 +21,6 @@ def warnings(run: Run) -> list[str]:
 
 
 def compile_once(machine: Machine, cold: Cold, store: Path, *arguments: str) -> Run:
-    # Prefixes the tests share: the workspace is warm, so that each costs seconds.
     return machine.pytest(
         f"--compilecache-store={store}", "-k", "plain", *arguments, cwd=cold.project
     )
@@ -42,10 +41,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_file_instead_of_a_folder(cold: Cold, machine: Machine, tmp_path: Path):
+def test_file_instead_of_a_folder(cold: Cold, warm_machine: Machine, tmp_path: Path):
     store = tmp_path / "store"
     store.write_text("not a folder")
-    run = compile_once(machine, cold, store)
+    run = compile_once(warm_machine, cold, store)
     assert run.code == 0, run.out
     (warning,) = warnings(run)
     assert str(store) in warning
@@ -53,15 +52,17 @@ def test_file_instead_of_a_folder(cold: Cold, machine: Machine, tmp_path: Path):
     assert store.read_text() == "not a folder"
 
 
-def test_full_store(cold: Cold, machine: Machine, full_disk: Path):
-    run = compile_once(machine, cold, full_disk)
+def test_full_store(cold: Cold, warm_machine: Machine, full_disk: Path):
+    run = compile_once(warm_machine, cold, full_disk)
     assert run.code == 0, run.out
     (warning,) = warnings(run)
     assert "space" in warning
-    assert [path.name for path in full_disk.rglob("*") if path.is_file() and path.suffix == ".pack"] == []
+    assert [
+        path.name for path in full_disk.rglob("*") if path.is_file() and path.suffix == ".pack"
+    ] == []
 
 
-def test_unreadable_store(cold: Cold, machine: Machine, store: Path):
+def test_unreadable_store(cold: Cold, warm_machine: Machine, store: Path):
     if os.getuid() == 0:
         subprocess.run(["chmod", "-R", "a+rX", str(store)], check=True)
     packs = next(store.rglob("packs"))
@@ -69,7 +70,7 @@ def test_unreadable_store(cold: Cold, machine: Machine, store: Path):
     try:
         if os.access(packs, os.R_OK):
             pytest.skip("this user reads everything, whatever the mode says")
-        run = compile_once(machine, cold, store)
+        run = compile_once(warm_machine, cold, store)
         assert run.code == 0, run.out
         (warning,) = warnings(run)
         assert "permission" in warning.lower()
@@ -77,8 +78,8 @@ def test_unreadable_store(cold: Cold, machine: Machine, store: Path):
         packs.chmod(0o700)
 
 
-def test_missing_store_that_nobody_will_make(cold: Cold, machine: Machine, tmp_path: Path):
-    run = compile_once(machine, cold, tmp_path / "nowhere", "--compilecache-save=never")
+def test_missing_store_that_nobody_will_make(cold: Cold, warm_machine: Machine, tmp_path: Path):
+    run = compile_once(warm_machine, cold, tmp_path / "nowhere", "--compilecache-save=never")
     assert run.code == 0, run.out
     (warning,) = warnings(run)
     assert "does not exist" in warning
@@ -101,10 +102,12 @@ def test_damaged_pack_is_a_miss_and_the_next_save_replaces_it(
     assert again.built == ()
 
 
-def test_strictness_makes_trouble_fail_the_session(cold: Cold, machine: Machine, tmp_path: Path):
+def test_strictness_makes_trouble_fail_the_session(
+    cold: Cold, warm_machine: Machine, tmp_path: Path
+):
     store = tmp_path / "store"
     store.write_text("")
-    run = compile_once(machine, cold, store, "--compilecache-strict")
+    run = compile_once(warm_machine, cold, store, "--compilecache-strict")
     assert run.code == 1, run.out
     assert "1 passed" in run.out
 
@@ -116,9 +119,7 @@ def test_bad_setting_stops_with_its_name_and_remedy(machine: Machine, cold: Cold
     assert "use one of auto, always, never" in run.out
 
 
-def test_home_that_cannot_be_written_costs_the_cache_and_no_test(
-    cold: Cold, machine: Machine
-):
+def test_home_that_cannot_be_written_costs_the_cache_and_no_test(cold: Cold, machine: Machine):
     shutil.rmtree(machine.home)
     machine.home.write_text("")
     run = machine.pytest("-k", "plain", cwd=cold.project)

@@ -9,7 +9,7 @@ from pytest_compilecache.compiling.builds import BuildCounter, built_file
 
 
 @pytest.mark.parametrize(
-    "command, target",
+    ("command", "target"),
     [
         ("g++ a.cpp -shared -fPIC -o a.so", "a.so"),
         ("/usr/bin/x86_64-linux-gnu-g++-12 a.cpp -c -o a.o", "a.o"),

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pytest_compilecache.workspace import Ledger, Workspace, choose_workspace, heal, scan
+from pytest_compilecache.workspace.heal import heal
+from pytest_compilecache.workspace.ledger import Ledger
+from pytest_compilecache.workspace.place import Workspace, choose_workspace
+from pytest_compilecache.workspace.scan import scan
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def test_torn_file_is_moved_to_quarantine_and_the_rest_is_whole(workspace: Works
 @pytest.mark.parametrize("area", ["inductor/ab", "headers"])
 def test_file_under_a_live_compilers_lock_is_left_alone(area: str, workspace: Workspace):
     torn = put(workspace, f"{area}/ckey.so", b"")
-    locks = dict(workspace.areas())[area.split("/")[0]] / "locks"
+    locks = dict(workspace.areas())[area.split("/", maxsplit=1)[0]] / "locks"
     locks.mkdir(exist_ok=True)
     code = (
         "import sys, time; from filelock import FileLock; "
@@ -67,7 +70,9 @@ def test_file_is_judged_once_and_again_when_it_changed(workspace: Workspace):
     assert [file.path for file in heal(workspace).torn] == ["inductor/ab/c1.py"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 1}', b'{"version":1,"files":{"a":1}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"version": 1}', b'{"version":1,"files":{"a":1}}']
+)
 def test_unreadable_ledger_costs_time_and_nothing_else(content: bytes, workspace: Workspace):
     put(workspace, "inductor/ab/c1.py", b"x = 1\n")
     (workspace.state / "whole.json").write_bytes(content)

@@ -25,8 +25,12 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportWat
 
 def test_callbacks_run_just_before_and_just_after_the_module(watch: ImportWatch):
     seen: list[object] = []
-    watch.before("watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE")))
-    watch.after("watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE")))
+    watch.before(
+        "watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE"))
+    )
+    watch.after(
+        "watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE"))
+    )
     assert importlib.import_module("watched_module").VALUE == 1
     assert seen == [False, True]
 

@@ -345,7 +345,7 @@ class TestLimit:
     )
     def test_what_a_reader_would_refuse_is_not_written(self, wrong):
         target = io.BytesIO()
-        with pytest.raises(ValueError, match="is|has"):
+        with pytest.raises(ValueError, match=r"is|has"):
             pack([], target, **wrong)
         assert target.getvalue() == b""
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.workspace import choose_workspace
-from pytest_compilecache.workspace.place import STAMP
+from pytest_compilecache.workspace.place import STAMP, choose_workspace
 
 
 def test_folders_are_private_whatever_the_umask(tmp_path: Path):

@@ -35,7 +35,7 @@ def test_urls_are_left_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "raw, expected", [(True, True), ("on", True), ("1", True), ("no", False), ("FALSE", False)]
+    ("raw", "expected"), [(True, True), ("on", True), ("1", True), ("no", False), ("FALSE", False)]
 )
 def test_switches_are_read_in_all_common_spellings(raw: object, expected: bool):
     assert Settings.resolve(layer(strict=raw)).strict is expected

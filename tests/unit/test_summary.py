@@ -6,10 +6,12 @@ from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
 from pytest_compilecache.report.figures import SessionFigures
 from pytest_compilecache.report.terminal import Outcome, summary
-from pytest_compilecache.workspace import TornFile
+from pytest_compilecache.workspace.heal import TornFile
 
 HIT = CompileRecord(events=(CompileEvent("hit", 2),), graphs=1, seconds=0.5, seconds_saved=7.25)
-COLD = CompileRecord(events=(CompileEvent("miss", 3),), graphs=1, seconds=4.0, built=("a.so", "b.so"))
+COLD = CompileRecord(
+    events=(CompileEvent("miss", 3),), graphs=1, seconds=4.0, built=("a.so", "b.so")
+)
 
 
 def figures(**tests: CompileRecord) -> SessionFigures:
@@ -26,8 +28,10 @@ def text(figures: SessionFigures, outcome: Outcome | None = None) -> list[str]:
 def test_warm_session_is_one_line():
     restored = CacheResult(OperationStatus.SUCCESS, files=3, bytes=2_500_000, seconds=0.25)
     assert text(figures(a=HIT, b=HIT), Outcome(restored=restored)) == [
-        "warm: 2 compiled tests, 4 hits, 0 builds, 14.5 s of compiling saved "
-        "(restored 3 files, 2.5 MB, in 0.2 s)"
+        (
+            "warm: 2 compiled tests, 4 hits, 0 builds, 14.5 s of compiling saved "
+            "(restored 3 files, 2.5 MB, in 0.2 s)"
+        )
     ]
 
 
@@ -65,7 +69,9 @@ def test_silently_eager_is_never_silent():
         ("fallback", "did not compile and ran eager:"),
         ("limit", "reached the recompile limit and ran eager:"),
     ):
-        eager = CompileRecord(events=(CompileEvent("hit"), CompileEvent(kind, function="f", reason="why")))  # type: ignore[arg-type]
+        eager = CompileRecord(
+            events=(CompileEvent("hit"), CompileEvent(kind, function="f", reason="why"))
+        )  # type: ignore[arg-type]
         lines = text(figures(a=eager))
         assert lines[0].startswith("not warm: ")
         assert lines[1:] == [title, "  a: f: why"]
@@ -88,8 +94,10 @@ def test_healed_files_are_one_line():
     torn = tuple(TornFile(f"inductor/{name}.so", "it is empty") for name in "abc")
     restored = CacheResult(OperationStatus.SUCCESS, torn=torn)
     assert text(figures(), Outcome(restored=restored)) == [
-        "healed: 3 files left torn by a killed process, now in quarantine "
-        "(inductor/a.so: it is empty and 2 more)"
+        (
+            "healed: 3 files left torn by a killed process, now in quarantine "
+            "(inductor/a.so: it is empty and 2 more)"
+        )
     ]
 
 
@@ -99,7 +107,9 @@ def test_save_that_was_not_allowed_says_why():
 
 
 def test_records_and_results_survive_a_journey_through_json():
-    record = HIT + COLD + CompileRecord(events=(CompileEvent("recompile", 1, "f", "why"),), fresh=True)
+    record = (
+        HIT + COLD + CompileRecord(events=(CompileEvent("recompile", 1, "f", "why"),), fresh=True)
+    )
     assert CompileRecord.from_mapping(json.loads(json.dumps(record.to_mapping()))) == record
     result = CacheResult(
         OperationStatus.ERROR, 1, 2, 3, 0.5,

@@ -34,7 +34,7 @@ def test_stripped_library_is_whole(library: Path, tmp_path: Path):
 def test_library_cut_anywhere_is_torn(library: Path, tmp_path: Path):
     content = library.read_bytes()
     cut = tmp_path / "c.so"
-    for length in [*range(0, 200), *range(200, len(content), 97), len(content) - 1]:
+    for length in [*range(200), *range(200, len(content), 97), len(content) - 1]:
         cut.write_bytes(content[:length])
         assert why_torn(cut) is not None, f"cut at {length} of {len(content)}"
 
@@ -58,7 +58,7 @@ def test_header_that_the_compiler_was_killed_over_is_torn(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name, whole, torn",
+    ("name", "whole", "torn"),
     [
         ("c1.py", b"def f():\n    return 1\n", b"def f(:\n"),
         ("c1.best_config", b'{"a": 1}', b'{"a": 1'),

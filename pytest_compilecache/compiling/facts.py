@@ -1,0 +1,54 @@
+"""What torch tells about itself at one moment: plain data, read by ``private``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class IsaProbe:
+    """What torch found out about vector instructions in this process.
+
+    Attributes:
+        picked: The instruction set that it generates code for.
+        worked: The sets that the CPU has and whose probe libraries load.
+        failed: The sets that the CPU has and whose probe libraries do not.
+    """
+
+    picked: str
+    worked: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Torch's counters at one moment."""
+
+    fx: Mapping[str, int] = field(default_factory=dict)
+    aot: Mapping[str, int] = field(default_factory=dict)
+    graphs: int = 0
+    graph_breaks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One entry of torch's compilation metrics.
+
+    Attributes:
+        function: The function and its place, empty for a backward graph.
+        seconds: Time spent, tracing included.
+        seconds_saved: Time that a hit saved.
+        recompile_reason: Why it was compiled again, or empty.
+        forward: Whether it is a forward graph.
+        hits: Hits of the FX cache (torch 2.11 and later).
+        misses: Misses of the FX cache (torch 2.11 and later).
+    """
+
+    function: str
+    seconds: float
+    seconds_saved: float
+    recompile_reason: str
+    forward: bool
+    hits: int
+    misses: int

@@ -1,0 +1,201 @@
+"""One process's part in a session once torch is imported: restore, protect, count, save.
+
+It knows nothing of pytest, and it never raises: trouble is noted for the summary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble, restore, save, trouble
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
+from pytest_compilecache.compiling.imports import ImportWatch
+from pytest_compilecache.compiling.isa import IsaTag
+from pytest_compilecache.compiling.limits import RecompileBudget
+from pytest_compilecache.compiling.recorder import Recorder
+from pytest_compilecache.environment import Environment
+from pytest_compilecache.trust import judge_build
+from pytest_compilecache.workspace.heal import heal
+from pytest_compilecache.workspace.place import Workspace
+
+if TYPE_CHECKING:
+    from pytest_compilecache.plugin.session import CompileSession
+
+_WAIT_FOR_RESTORE_SECONDS = 600.0
+_OLD_SECONDS = 86_400.0
+
+
+class Engine:
+    """What works for a session in a process that may compile.
+
+    Attributes:
+        recorder: What the compiler does.
+        budget: Each test's recompile limit.
+        restored: How the restore ended, in whichever process it was.
+        saved: How the save ended, if there was one.
+    """
+
+    def __init__(self, session: CompileSession) -> None:
+        self._session = session
+        self.recorder = Recorder()
+        self.budget = RecompileBudget()
+        self.restored: CacheResult | None = None
+        self.saved: CacheResult | None = None
+        self._undo: list[private.Undo] = []
+
+    def start(self, watch: ImportWatch) -> None:
+        """Restore, and wait for the parts of torch that compile."""
+        self._restore()
+        watch.after(private.CODECACHE, self._after_codecache)
+        watch.after(private.DYNAMO_UTILS, self.recorder.widen)
+        for module, name in (
+            (private.CODECACHE, "BypassFxGraphCache"),
+            (private.AUTOGRAD_CACHE, "BypassAOTAutogradCache"),
+        ):
+            watch.after(module, functools.partial(self._hear_bypasses, module, name))
+        self._undo.append(private.LimitListener(self._note_limit).attach())
+
+    def drain(self) -> CompileRecord | None:
+        """What the compiler did since the last call; it is charged to the running test's limit."""
+        record = self.recorder.drain()
+        if record is not None:
+            self.budget.spend(record.graphs, limit_hit=bool(record.count("limit")))
+        return record
+
+    def finish(self) -> None:
+        """Save what is new, if the settings, and in doubt the build, allow it."""
+        session = self._session
+        workspace, environment, store = (
+            session.workspace,
+            session.environment,
+            session.settings.store,
+        )
+        self._read_restored()
+        if workspace is None or environment is None or store is None:
+            return
+        if not self.unsaved and workspace.inductor.is_dir():
+            self.saved = save(workspace, environment, store)
+        if session.marker is not None:
+            with contextlib.suppress(OSError):
+                session.marker.unlink(missing_ok=True)
+
+    @property
+    def unsaved(self) -> str:
+        """Why nothing may be saved, or empty."""
+        policy = self._session.settings.save
+        if policy == "auto":
+            trust = judge_build(self._session.users_environ)
+            return "" if trust.may_save else trust.reason
+        return "" if policy == "always" else "--compilecache-save=never"
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What went wrong, each only once."""
+        early = [trouble(subject, error) for subject, error in self._session.failures]
+        results = [result for result in (self.restored, self.saved) if result is not None]
+        found = [*early, *(each for result in results for each in result.troubles)]
+        if self._nowhere_to_restore_from():
+            store = str(self._session.settings.store)
+            remedy = "check its path, or let a session save to it"
+            found.append(Trouble(store, "the store does not exist", remedy))
+        return tuple(dict.fromkeys(found))
+
+    def end(self) -> None:
+        """Give torch back as it was."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        self.budget.restore()
+
+    def _nowhere_to_restore_from(self) -> bool:
+        store = self._session.settings.store
+        missing = self.restored is not None and self.saved is None
+        return bool(missing and store and "://" not in store and not Path(store).exists())
+
+    def _restore(self) -> None:
+        """Restore, once in a session, before torch can look for anything."""
+        session = self._session
+        if session.workspace is None or session.environment is None:
+            return
+        try:
+            self.restored = self._restore_once(session.workspace, session.environment)
+        except Exception as error:  # noqa: BLE001  (fails open)
+            session.failures.append(("the restore", error))
+        if self.restored is not None and not self.restored.usable:
+            # Torch would fail in a folder that it cannot use; its own default works.
+            session.variables.take_back("TORCHINDUCTOR_CACHE_DIR")
+            session.workspace = None
+
+    def _restore_once(self, workspace: Workspace, environment: Environment) -> CacheResult:
+        with _lock(workspace):
+            if self._read_restored() is not None:
+                return self.restored  # type: ignore[return-value]
+            result = restore(workspace, environment, self._session.settings.store)
+            for torn in result.torn:
+                if torn.probe:
+                    reason = f"a probe library was torn and is healed: {torn.reason}"
+                    self.recorder.sink.add(CompileEvent("isa", reason=reason))
+            marker = self._session.marker
+            with contextlib.suppress(OSError):
+                _remove_old(workspace.state)
+                if marker is not None:
+                    marker.write_text(json.dumps(result.to_mapping()), encoding="utf-8")
+            return result
+
+    def _read_restored(self) -> CacheResult | None:
+        """How the restore ended when another process of the session did it."""
+        marker = self._session.marker
+        if self.restored is None and marker is not None:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                self.restored = CacheResult.from_mapping(json.loads(marker.read_bytes()))
+        return self.restored
+
+    def _after_codecache(self) -> None:
+        """Protect and count what is compiled from here on."""
+        self.recorder.builds.start()
+        self._undo.append(self.recorder.builds.stop)
+        workspace = self._session.workspace
+        if workspace is None:
+            return
+        self._undo.append(private.redirect_headers(workspace.headers))
+        tag = IsaTag(
+            self.recorder.sink, lambda: bool(heal(workspace).torn), workspace.state / "isa.json"
+        )
+        undo = private.tag_cache_keys(tag)
+        if undo is not None:
+            self._undo.append(undo)
+
+    def _hear_bypasses(self, module: str, name: str) -> None:
+        self._undo.append(private.note_bypasses(module, name, self.recorder.bypasses.append))
+
+    def _note_limit(self, function: str, reason: str) -> None:
+        self.recorder.sink.add(CompileEvent("limit", function=function, reason=reason))
+
+
+@contextlib.contextmanager
+def _lock(workspace: Workspace) -> Iterator[None]:
+    """Let one process restore while the others of the session wait for it."""
+    from filelock import FileLock  # noqa: PLC0415  (only sessions that import torch pay)
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, TimeoutError):
+            workspace.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(workspace.state / "restore.lock")
+            stack.enter_context(lock.acquire(timeout=_WAIT_FOR_RESTORE_SECONDS))
+        yield
+
+
+def _remove_old(state: Path) -> None:
+    """Remove the marks of sessions that were killed."""
+    for marker in state.glob("session-*.json"):
+        if time.time() - marker.stat().st_mtime > _OLD_SECONDS:
+            marker.unlink(missing_ok=True)
+
+
+__all__ = ["Engine", "OperationStatus"]

@@ -1,0 +1,483 @@
+"""A store in a folder: the contract, and what only a folder can get wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contract.store_contract")
+
+from pytest_compilecache.errors import SettingsError, StoreError  # noqa: E402
+from pytest_compilecache.store import (  # noqa: E402
+    DirectoryStore,
+    ObjectMissingError,
+    StoreAccessError,
+    open_store,
+)
+from tests.contract.store_contract import KEY, StoreContract, keys, publish, read  # noqa: E402
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root):
+    return DirectoryStore(root)
+
+
+def mode_of(path):
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if not path.is_dir()]
+
+
+class TestContract(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return DirectoryStore(tmp_path / "some folder" / "störe")
+
+
+class TestContractWithoutHardLinks(StoreContract):
+    """File systems such as exFAT, and many FUSE mounts. Processes of their own keep their links."""
+
+    @pytest.fixture
+    def store(self, tmp_path, monkeypatch):
+        def refused(*_, **__):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+        return DirectoryStore(tmp_path / "store")
+
+
+class TestRoot:
+    def test_reading_does_not_make_it(self, store, root):
+        store.list("")
+        store.delete(KEY)
+        with pytest.raises(ObjectMissingError):
+            store.open(KEY)
+        assert not root.exists()
+
+    def test_the_first_object_makes_it_and_its_parents(self, tmp_path):
+        store = DirectoryStore(tmp_path / "a" / "b" / "store")
+        publish(store, KEY)
+        assert keys(store) == [KEY]
+
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+    def test_a_root_of_ours_is_private_whatever_the_umask(self, store, root, umask):
+        before = os.umask(umask)
+        try:
+            publish(store, KEY)
+            publish(DirectoryStore(root), "v1/later")
+        finally:
+            os.umask(before)
+        folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+        assert {mode_of(folder) for folder in folders} == {"0o700"}
+        assert {mode_of(file) for file in files_below(root)} == {"0o600"}
+
+    @pytest.mark.parametrize(
+        ("umask", "folder_mode", "file_mode"),
+        [(0o022, "0o755", "0o644"), (0o002, "0o775", "0o664"), (0o000, "0o775", "0o664")],
+    )
+    def test_a_root_that_others_share_follows_the_umask(
+        self, store, root, umask, folder_mode, file_mode
+    ):
+        root.mkdir()
+        root.chmod(0o755)
+        before = os.umask(umask)
+        try:
+            publish(store, KEY)
+        finally:
+            os.umask(before)
+        assert {mode_of(each) for each in root.rglob("*") if each.is_dir()} == {folder_mode}
+        assert {mode_of(file) for file in files_below(root)} == {file_mode}
+
+    def test_a_relative_root_stays_where_it_was(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        store = DirectoryStore(Path("store"))
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        publish(store, KEY)
+        assert (tmp_path / "store" / KEY).is_file()
+
+    def test_a_root_may_be_a_link(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        publish(DirectoryStore(tmp_path / "link"), KEY)
+        assert keys(DirectoryStore(tmp_path / "real")) == [KEY]
+
+
+class TestPublishing:
+    def test_nothing_temporary_is_left(self, store, root):
+        publish(store, KEY)
+        publish(store, KEY)
+        with store.stage() as staged:
+            staged.file.write(b"dropped")
+        assert files_below(root) == [root / KEY]
+
+    def test_names_of_temporary_files_tell_processes_and_machines_apart(self, store, root):
+        with store.stage(), store.stage():
+            names = [path.name for path in (root / "tmp").iterdir()]
+        host = os.uname().nodename.replace(".", "-").replace("_", "-")[:40]
+        assert len(set(names)) == 2
+        assert all(name.startswith(f"{host}-{os.getpid()}-") for name in names)
+
+    def test_content_is_on_disk_before_its_name_and_the_name_before_we_return(
+        self, store, root, monkeypatch
+    ):
+        publish(store, "v1/folders/are/there")
+        steps = []
+        fsync, link = os.fsync, os.link
+
+        def syncing(descriptor):
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            steps.append(("sync", path.relative_to(root).parts[0], os.fstat(descriptor)))
+            fsync(descriptor)
+
+        def linking(source, target):
+            steps.append(("link", Path(target).name, None))
+            link(source, target)
+
+        monkeypatch.setattr(os, "fsync", syncing)
+        monkeypatch.setattr(os, "link", linking)
+        publish(store, "v1/folders/are/new", b"content")
+        assert [step[:2] for step in steps] == [("sync", "tmp"), ("link", "new"), ("sync", "v1")]
+        assert steps[0][2].st_size == len(b"content")
+        assert stat.S_ISDIR(steps[2][2].st_mode)
+
+    def test_each_new_folder_is_on_disk_before_we_return(self, store, root, monkeypatch):
+        synced, fsync = set(), os.fsync
+
+        def syncing(descriptor):
+            synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", syncing)
+        publish(store, "v1/env/object")
+        assert {root.parent, root, root / "v1", root / "v1" / "env"} <= synced
+
+    def test_a_file_system_that_cannot_sync_folders_is_enough(self, store, monkeypatch):
+        fsync = os.fsync
+
+        def refusing(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", refusing)
+        assert publish(store, KEY) is True
+
+    def test_a_link_that_a_network_file_system_makes_twice_is_ours(self, store, monkeypatch):
+        link = os.link
+
+        def twice(source, target):
+            link(source, target)
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", twice)
+        assert publish(store, KEY) is True
+        assert publish(store, KEY) is False
+
+    def test_a_disk_error_at_the_sync_publishes_nothing(self, store, root, monkeypatch):
+        def failing(descriptor):
+            raise OSError(errno.EIO, "Input/output error")
+
+        publish(store, "v1/other")
+        monkeypatch.setattr(os, "fsync", failing)
+        with pytest.raises(StoreAccessError, match="Input/output error"):
+            publish(store, KEY)
+        assert keys(store) == ["v1/other"]
+        assert files_below(root) == [root / "v1" / "other"]
+
+    def test_folders_that_somebody_else_makes_meanwhile_are_fine(self, store, root, monkeypatch):
+        mkdir = Path.mkdir
+
+        def racing(self, *arguments, **options):
+            if self.parent.is_dir() and not self.exists():
+                os.mkdir(self)  # noqa: PTH102
+            mkdir(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, "mkdir", racing)
+        assert publish(store, KEY) is True
+
+
+class TestForeignFiles:
+    def test_what_cannot_be_a_key_is_not_listed(self, store, root):
+        publish(store, KEY)
+        for name in (".DS_Store", "v1/.nfs0001", "v1/a b", "tmp/left-over", "v1/~backup"):
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_bytes(b"x")
+        assert keys(store) == [KEY]
+
+    def test_links_are_neither_listed_nor_followed(self, store, root, tmp_path):
+        publish(store, "v1/object")
+        (tmp_path / "secret").write_bytes(b"secret")
+        (root / "v1" / "link").symlink_to(tmp_path / "secret")
+        (root / "v1" / "folder").symlink_to(tmp_path)
+        (root / "v1" / "loop").symlink_to(root)
+        assert keys(store) == ["v1/object"]
+        with pytest.raises(StoreAccessError, match="symbolic link") as caught:
+            store.open("v1/link")
+        assert caught.value.errno == errno.ELOOP
+
+    def test_a_pipe_is_neither_listed_nor_waited_for(self, store, root):
+        publish(store, "v1/object")
+        os.mkfifo(root / "v1" / "pipe")
+        assert keys(store) == ["v1/object"]
+        with pytest.raises(StoreError, match="not a regular file"):
+            store.open("v1/pipe")
+
+    def test_a_listing_survives_what_vanishes_under_it(self, store, root, monkeypatch):
+        for name in "abc":
+            publish(store, f"v1/{name}")
+        scandir = os.scandir
+
+        class Vanishing:
+            def __init__(self, folder):
+                self._entries = scandir(folder)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                self._entries.close()
+
+            def __iter__(self):
+                for entry in self._entries:
+                    if entry.name == "b":
+                        Path(entry.path).unlink()
+                    yield entry
+
+        monkeypatch.setattr(os, "scandir", Vanishing)
+        assert keys(store, "v1") == ["v1/a", "v1/c"]
+
+
+class TestTrouble:
+    """Each kind is told in words, with what to do, and with the system's number."""
+
+    def check(self, caught, code, words):
+        error = pickle.loads(pickle.dumps(caught.value))
+        assert isinstance(error, OSError)
+        assert error.errno == code
+        assert words in error.reason
+        assert error.remedy
+        assert "Errno" not in str(error)
+
+    def do_all(self, store, code, words):
+        for act in (
+            lambda: store.list("v1"),
+            lambda: store.list(""),
+            lambda: store.open(KEY),
+            lambda: store.delete(KEY),
+            lambda: publish(store, KEY),
+        ):
+            with pytest.raises(StoreAccessError) as caught:
+                act()
+            self.check(caught, code, words)
+
+    def test_a_file_in_place_of_the_root(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        self.do_all(DirectoryStore(tmp_path / "file"), errno.ENOTDIR, "a file instead of a folder")
+
+    def test_a_file_in_place_of_a_parent(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        store = DirectoryStore(tmp_path / "file" / "below" / "store")
+        self.do_all(store, errno.ENOTDIR, "a file instead of a folder")
+
+    def test_a_file_in_place_of_a_folder_inside(self, store, root):
+        publish(store, "v1")
+        with pytest.raises(StoreAccessError) as caught:
+            publish(store, KEY)
+        self.check(caught, errno.ENOTDIR, "a file instead of a folder")
+
+    def test_no_permission(self, store, root):
+        if os.geteuid() == 0:
+            pytest.skip("root may do everything; see the test with another user")
+        publish(store, KEY)
+        root.chmod(0)
+        try:
+            self.do_all(store, errno.EACCES, "permission was refused")
+        finally:
+            root.chmod(0o700)
+
+    @pytest.fixture
+    def open_folder(self):
+        """A folder that other users can reach; pytest's own are private."""
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            yield Path(folder)
+
+    def test_no_permission_for_another_user(self, open_folder):
+        if os.geteuid() != 0:
+            pytest.skip("only root can become another user")
+        store = DirectoryStore(open_folder / "store")
+        publish(store, KEY)
+        code = (
+            "import os, sys\n"
+            "from pytest_compilecache.errors import StoreError\n"
+            "from pytest_compilecache.store import open_store\n"
+            "store = open_store(sys.argv[1])\n"
+            "os.setuid(65534)\n"
+            "for act in (lambda: store.list('v1'), lambda: store.stage().__enter__()):\n"
+            "    try: act()\n"
+            "    except StoreError as error: print(error.errno, error.reason)\n"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code, store.url], capture_output=True, text=True, check=True
+        )
+        assert run.stdout.splitlines() == [f"{errno.EACCES} permission was refused"] * 2
+
+    @pytest.mark.parametrize(
+        ("code", "words"),
+        [
+            (errno.ENOSPC, "the disk is full"),
+            (errno.EDQUOT, "the disk quota is used up"),
+            (errno.EROFS, "mounted read-only"),
+            (errno.EACCES, "permission was refused"),
+            (errno.ESTALE, "tale file handle"),
+        ],
+        ids=errno.errorcode.get,
+    )
+    @pytest.mark.parametrize("place", ["open", "fsync", "link", "mkdir"])
+    def test_whatever_the_system_refuses(self, store, root, monkeypatch, code, words, place):
+        def refusing(*_, **__):
+            raise OSError(code, os.strerror(code))
+
+        publish(store, "v1/other")
+        monkeypatch.setattr(os, place, refusing)
+        with pytest.raises(StoreAccessError) as caught:
+            publish(store, KEY)
+        monkeypatch.undo()
+        self.check(caught, code, words)
+        assert keys(store) == ["v1/other"]
+        assert files_below(root) == [root / "v1" / "other"]
+
+    def test_a_disk_that_fails_while_it_is_read(self, store, monkeypatch):
+        publish(store, KEY)
+        with store.open(KEY) as file:
+            os.close(file.fileno())
+            read_end, write_end = os.pipe()
+            os.close(write_end)
+            folder = os.open("/", os.O_RDONLY)
+            os.dup2(folder, file.fileno())  # reading a folder is an error at once
+            os.close(folder)
+            if read_end != file.fileno():
+                os.close(read_end)
+            with pytest.raises(StoreAccessError) as caught:
+                file.read(10)
+        assert caught.value.errno == errno.EISDIR
+
+
+def try_mount(kind, target, options):
+    target.mkdir()
+    command = ["mount", "-t", kind, "-o", options, kind, str(target)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
+
+
+class TestSmallDisk:
+    @pytest.fixture
+    def disk(self, tmp_path):
+        disk = tmp_path / "disk"
+        try_mount("tmpfs", disk, "size=2m,mode=700")
+        yield disk
+        subprocess.run(["umount", str(disk)], check=True)
+
+    def test_a_full_disk_is_told_and_leaves_what_was_there(self, disk):
+        store = DirectoryStore(disk / "store")
+        publish(store, "v1/small", b"x" * 1000)
+        with pytest.raises(StoreAccessError) as caught:
+            publish(store, KEY, b"x" * 3_000_000)
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.reason == "the disk is full"
+        assert "free space" in caught.value.remedy
+        assert files_below(disk) == [disk / "store" / "v1" / "small"]
+        assert publish(store, KEY, b"x" * 1_000_000) is True
+
+    def test_a_disk_that_is_full_when_the_last_bytes_leave_the_buffer(self, disk):
+        store = DirectoryStore(disk / "store")
+        with pytest.raises(StoreAccessError, match="the disk is full"), store.stage() as staged:
+            staged.file.write(b"last bytes")
+            (disk / "filler").write_bytes(b"")
+            with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb", 0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+            staged.publish(KEY)
+        assert files_below(disk) == [disk / "filler"]
+
+    def test_a_disk_that_is_mounted_read_only_can_be_read(self, disk):
+        store = DirectoryStore(disk / "store")
+        publish(store, KEY, b"content")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert keys(store) == [KEY]
+        assert read(store, KEY) == b"content"
+        with pytest.raises(StoreAccessError, match="mounted read-only") as caught:
+            publish(store, "v1/other")
+        assert caught.value.errno == errno.EROFS
+
+
+class TestOpenStore:
+    def test_a_path_is_a_folder(self, tmp_path):
+        assert open_store(tmp_path / "store").url == (tmp_path / "store").as_uri()
+        assert open_store(str(tmp_path / "store")).url == (tmp_path / "store").as_uri()
+
+    def test_a_path_is_taken_literally(self, tmp_path):
+        strange = tmp_path / "100%25 #1?x=y"
+        publish(open_store(str(strange)), KEY)
+        assert (strange / KEY).is_file()
+        assert keys(open_store(strange.as_uri())) == [KEY]
+
+    def test_home_is_expanded(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert open_store("~/store").url == (tmp_path / "store").as_uri()
+
+    @pytest.mark.parametrize(
+        "url", ["file:///a/b%20c", "file://localhost/a/b%20c", "FILE:///a/b%20c"]
+    )
+    def test_a_file_url_is_a_folder(self, url):
+        assert open_store(url).url == "file:///a/b%20c"
+
+    def test_a_path_that_is_no_utf_8_survives_its_url(self, tmp_path):
+        strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+        assert open_store(open_store(strange).url).url == open_store(strange).url
+
+    @pytest.mark.parametrize(
+        ("location", "words"),
+        [
+            ("s3://bucket/prefix", "s3://"),
+            ("http://host/path", "http://"),
+            ("file+ssh://host/path", "file+ssh://"),
+            ("file://host/path", "host"),
+            ("file:///a?b", "?"),
+            ("file:///a#b", "#"),
+            ("file:///", "no folder"),
+            ("file:///a%00b", "no folder"),
+            ("", "not the name of a place"),
+            ("a\0b", "not the name of a place"),
+            ("~no-such-user-here/store", "home"),
+        ],
+    )
+    def test_what_cannot_be_understood_is_told_with_the_remedy(self, location, words):
+        with pytest.raises(SettingsError) as caught:
+            open_store(location)
+        assert words in caught.value.reason
+        assert caught.value.remedy
+
+    def test_an_unknown_scheme_says_what_is_supported(self):
+        with pytest.raises(SettingsError, match="file:// is"):
+            open_store("gs://bucket")
