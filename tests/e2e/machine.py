@@ -50,6 +50,7 @@ class Machine:
 
     root: Path
     variables: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.home = self.root / "home"
@@ -87,7 +88,7 @@ class Machine:
         """Run a command to its end."""
         self.log.write_text("")
         done = subprocess.run(
-            command,
+            (*self.prefix, *command),
             cwd=cwd,
             env=self.environ(env),
             stdout=subprocess.PIPE,

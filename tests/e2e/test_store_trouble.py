@@ -63,13 +63,12 @@ def test_full_store(cold: Cold, warm_machine: Machine, full_disk: Path):
 
 
 def test_unreadable_store(cold: Cold, warm_machine: Machine, store: Path):
-    if os.getuid() == 0:
-        subprocess.run(["chmod", "-R", "a+rX", str(store)], check=True)
     packs = next(store.rglob("packs"))
     packs.chmod(0)
+    if os.getuid() == 0:  # root reads everything, unless it may not
+        no_override = "--bounding-set=-dac_override,-dac_read_search"
+        warm_machine.prefix = ("setpriv", no_override)
     try:
-        if os.access(packs, os.R_OK):
-            pytest.skip("this user reads everything, whatever the mode says")
         run = compile_once(warm_machine, cold, store)
         assert run.code == 0, run.out
         (warning,) = warnings(run)

@@ -254,6 +254,32 @@ class TestLeftOut:
         monkeypatch.setattr(os, "read", meddling)
         assert self.pack_between(tmp_path, bad) == "it changed while it was read"
 
+    def test_a_small_file_that_changes_leaves_no_bytes_behind(self, tmp_path, monkeypatch):
+        bad, good = lay_out(tmp_path, {"inductor/bad": b"bad", "inductor/good": b"good"})
+        read = os.read
+
+        def touching(descriptor, length):
+            os.utime(bad.location, ns=(1, 1))
+            return read(descriptor, length)
+
+        monkeypatch.setattr(os, "read", touching)
+        _, written = pack([bad, good])
+        assert [file.path for file in written.index.files] == ["inductor/good"]
+        assert [frame.size for frame in written.index.frames] == [len(b"good")]
+
+    @pytest.mark.parametrize("size", [10, FRAME_SIZE + 1])
+    def test_a_file_that_ends_before_its_size(self, tmp_path, monkeypatch, size):
+        bad = lay_out(tmp_path, {"inductor/bad": content_of(size)})[0]
+        inode, read = bad.location.stat().st_ino, os.read
+
+        def ending(descriptor, length):
+            if os.fstat(descriptor).st_ino == inode:
+                return b""
+            return read(descriptor, length)
+
+        monkeypatch.setattr(os, "read", ending)
+        assert self.pack_between(tmp_path, bad) == "it changed while it was read"
+
     def test_a_file_that_is_replaced_while_it_is_read_is_packed_as_it_was(
         self, tmp_path, monkeypatch
     ):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_compilecache.errors import PackError
-from pytest_compilecache.pack import PackReader, PackSource, write_pack
+from pytest_compilecache.pack import PackReader, PackSource, reading, write_pack
 from pytest_compilecache.pack.paths import PathSet, path_fault
 
 MIB = 1 << 20
@@ -468,6 +468,21 @@ class TestBombs:
         content, name = forge(good_index(), FRAMES)
         footer = struct.pack("<4I", 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 1) + b"CCPACK\n\x89"
         assert "too long" in refuse_cheaply(content[:-24] + footer, name)
+
+    def test_an_index_that_is_stored_at_more_length_than_is_allowed(self):
+        assert "too long" in refuse_cheaply(*assemble(bytes(17 * MIB), size=100))
+
+    def test_an_index_of_a_million_empty_lists_is_not_even_parsed(self):
+        text = json.dumps(changed(files=[[]] * 1_000_000)).encode()
+        assert "lists too much" in refuse_cheaply(*forge(text, FRAMES))
+
+    def test_a_frame_that_gives_less_than_it_declared(self):
+        class Liar:
+            def decompress(self, stored, **_):
+                return FIRST[1:]
+
+        with pytest.raises(ValueError, match="does not hold what it declares"):
+            reading._decompress(Liar(), FRAMES[0], len(FIRST))
 
     def test_a_footer_that_says_an_index_longer_than_the_pack(self):
         content, name = forge(good_index(), FRAMES)
