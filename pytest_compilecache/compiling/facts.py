@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+CACHE_STATES = ("hit", "miss", "bypass")
+
 
 @dataclass(frozen=True, slots=True)
 class IsaProbe:
@@ -21,12 +23,16 @@ class IsaProbe:
     failed: tuple[str, ...]
 
 
+def _no_lookups() -> dict[str, int]:
+    return dict.fromkeys(CACHE_STATES, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Torch's counters at one moment."""
 
-    fx: Mapping[str, int] = field(default_factory=dict)
-    aot: Mapping[str, int] = field(default_factory=dict)
+    fx: Mapping[str, int] = field(default_factory=_no_lookups)
+    aot: Mapping[str, int] = field(default_factory=_no_lookups)
     graphs: int = 0
     graph_breaks: Mapping[str, int] = field(default_factory=dict)
 

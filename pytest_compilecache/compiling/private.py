@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_compilecache.compiling.facts import Compilation, Counts, IsaProbe
+from pytest_compilecache.compiling.facts import CACHE_STATES, Compilation, Counts, IsaProbe
 
 CODECACHE = "torch._inductor.codecache"
 AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
@@ -140,10 +140,9 @@ def read_counts() -> Counts:
         return Counts()
     inductor = counters.get("inductor", Counter())
     autograd = counters.get("aot_autograd", Counter())
-    states = ("hit", "miss", "bypass")
     return Counts(
-        fx={state: inductor.get(f"fxgraph_cache_{state}", 0) for state in states},
-        aot={state: autograd.get(f"autograd_cache_{state}", 0) for state in states},
+        fx={state: inductor.get(f"fxgraph_cache_{state}", 0) for state in CACHE_STATES},
+        aot={state: autograd.get(f"autograd_cache_{state}", 0) for state in CACHE_STATES},
         graphs=counters.get("stats", Counter()).get("unique_graphs", 0),
         graph_breaks=dict(counters.get("graph_break", Counter())),
     )

@@ -6,7 +6,6 @@ import hashlib
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -102,9 +101,16 @@ class PackReader:
 
     def _extract(self, files: list[PackFile]) -> Iterator[tuple[PackFile, Iterator[bytes]]]:
         needed = sorted({number for file in files for number in self._frames_of(file)})
-        with closing(_FramesAhead(self._load, needed)) as frames:
+        frames = _FramesAhead(self._load, needed)
+        exhausted = False
+        try:
             for file in files:
                 yield file, _content(file, frames)
+            exhausted = True
+        finally:
+            # Afterwards no thread is left, or a fork would warn of it. Not so when
+            # given up: the collector may do that on the very thread to be waited for.
+            frames.close(wait=exhausted)
 
     def _frames_of(self, file: PackFile) -> range:
         if not file.size:
@@ -195,9 +201,9 @@ class _FramesAhead:
             }
         return self._held[number].result()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool) -> None:
         self._held.clear()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _content(file: PackFile, frames: _FramesAhead) -> Iterator[bytes]:

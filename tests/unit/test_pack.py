@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import os
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -454,6 +456,27 @@ class TestExtract:
             break
         again = {file.path: b"".join(chunks) for file, chunks in reader.extract(tree)}
         assert again == tree
+
+    def test_no_thread_is_left_behind(self, packed, tree, tmp_path):
+        content, written = packed
+        before = threading.active_count()
+        unpack(io.BytesIO(content), written.name)
+        pack([PackSource(path, tmp_path / path) for path in tree])
+        assert threading.active_count() == before
+
+    def test_an_extraction_given_up_in_a_cycle_ends_on_any_thread(self, packed, tree):
+        content, written = packed
+        reader = PackReader(io.BytesIO(content), name=written.name)
+        for _ in range(5):
+            cycle = [extraction := reader.extract(tree)]
+            cycle.append(cycle)
+            next(next(extraction)[1])
+            del extraction, cycle
+        collector = threading.Thread(target=gc.collect)
+        collector.start()
+        collector.join(30)
+        assert not collector.is_alive()
+        assert unpack(io.BytesIO(content), written.name) == tree
 
     def test_a_damaged_frame_costs_only_the_files_in_it(self, packed, tree):
         content, written = packed
