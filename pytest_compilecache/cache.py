@@ -21,6 +21,7 @@ from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError, PackError
 from pytest_compilecache.pack import PackFile, PackReader, PackSource
 from pytest_compilecache.store import open_store
+from pytest_compilecache.store.base import ObjectMissingError
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.workspace.heal import Healed, TornFile, heal
 from pytest_compilecache.workspace.place import Workspace
@@ -149,6 +150,8 @@ def _restore(workspace: Workspace, catalog: Catalog, healed: Healed) -> CacheRes
             with catalog.open_pack(ref) as reader:
                 wanted = [file.path for file in reader.index.files if file.path not in present]
                 written = list(_extract(reader, wanted, areas, troubles)) if wanted else []
+        except ObjectMissingError:
+            continue  # pruned since the listing
         except PackError as error:
             # A bad pack is a miss: what it held may stand in another one.
             troubles.append(trouble(catalog.store.url, error))
@@ -208,6 +211,8 @@ def _save(environment: Environment, catalog: Catalog, healed: Healed) -> CacheRe
         try:
             with catalog.open_pack(ref) as reader:
                 stored.update(file.path for file in reader.index.files)
+        except ObjectMissingError:
+            continue  # pruned since the listing
         except PackError as error:
             troubles.append(trouble(catalog.store.url, error))
     new = [file for path, file in healed.whole.items() if path not in stored]

@@ -240,7 +240,7 @@ ARCHITECTURES = {
         Architecture("convnext", convnext, pixels),
         Architecture("resnet", resnet, pixels),
         Architecture("wav2vec2", wav2vec2, waveform),
-        Architecture("x-decoder", x_decoder, lambda: {"x": tokens()}, since="2.8"),
-        Architecture("x-vit", x_vit, lambda: {"img": images()}, since="2.8"),
+        Architecture("x-decoder", x_decoder, lambda: {"x": tokens()}, since="2.9"),
+        Architecture("x-vit", x_vit, lambda: {"img": images()}, since="2.9"),
     )
 }

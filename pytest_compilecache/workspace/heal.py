@@ -64,7 +64,10 @@ def heal(workspace: Workspace) -> Healed:
     torn: list[TornFile] = []
     busy: list[str] = []
     for path, file in scan(workspace).items():
-        reason = None if ledger.knows(file) else _why_torn(file.location)
+        try:
+            reason = None if ledger.knows(file) else why_torn(file.location)
+        except FileNotFoundError:
+            continue  # gone since the scan
         if reason is None:
             whole[path] = file
             if not ledger.knows(file):
@@ -79,22 +82,21 @@ def heal(workspace: Workspace) -> Healed:
     return Healed(whole, tuple(torn), tuple(busy))
 
 
-def _why_torn(location: Path) -> str | None:
-    try:
-        return why_torn(location)
-    except FileNotFoundError:
-        return "it is gone"
-
-
 def _set_aside(workspace: Workspace, file: WorkspaceFile) -> bool:
     """Move a torn file away unless its writer lives; False when it does."""
     with _torch_lock(workspace, file) as ours:
         if not ours:
             return False
         # Whoever held the lock a moment ago may have finished the file.
-        if _why_torn(file.location) is None:
+        try:
+            if why_torn(file.location) is None:
+                return False
+        except FileNotFoundError:
             return False
         _move(workspace, file.location)
+        # Torch 2.15 notes beside a library that it once loaded; what takes the
+        # torn one's place must be tried anew.
+        file.location.with_name(f"{file.location.name}.load_ok").unlink(missing_ok=True)
         return True
 
 

@@ -19,6 +19,8 @@ _ELF_IDENTITY = 16
 _MACH_O_MAGICS = frozenset({b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"})
 _SHT_NOBITS = 8
 _MAX_SECTIONS = 65_535
+# Torch also keeps files whose being there is all that they say.
+_NEVER_EMPTY = frozenset({".cpp", ".h", ".cubin", ".ttir", ".ttgir", ".llir", ".ptx"})
 
 
 def why_torn(location: Path) -> str | None:
@@ -28,9 +30,9 @@ def why_torn(location: Path) -> str | None:
         OSError: The file cannot be read.
     """
     size = location.stat().st_size
-    if size == 0:
-        return "it is empty"
     judge = _judge_for(location)
+    if size == 0 and (judge is not None or location.suffix in _NEVER_EMPTY):
+        return "it is empty"
     if judge is None:
         return None
     with location.open("rb") as file:

@@ -42,6 +42,13 @@ def test_torn_file_is_moved_to_quarantine_and_the_rest_is_whole(workspace: Works
     assert [path.name.endswith("cbad.main.so") for path in workspace.quarantine.iterdir()] == [True]
 
 
+def test_note_that_a_torn_library_once_loaded_goes_with_it(workspace: Workspace):
+    put(workspace, "inductor/ab/cprobe.so", b"")
+    note = put(workspace, "inductor/ab/cprobe.so.load_ok", b"")
+    assert [file.path for file in heal(workspace).torn] == ["inductor/ab/cprobe.so"]
+    assert not note.exists()
+
+
 @pytest.mark.parametrize("area", ["inductor/ab", "headers"])
 def test_file_under_a_live_compilers_lock_is_left_alone(area: str, workspace: Workspace):
     torn = put(workspace, f"{area}/ckey.so", b"")

@@ -81,9 +81,10 @@ def test_file_that_its_reader_could_not_parse_is_torn(
 
 
 def test_file_of_a_kind_that_we_do_not_know_is_left_alone(tmp_path: Path):
-    unknown = tmp_path / "kernel.cubin"
-    unknown.write_bytes(b"\0")
-    assert why_torn(unknown) is None
+    for content in (b"", b"\0"):
+        unknown = tmp_path / "cabc.so.load_ok"
+        unknown.write_bytes(content)
+        assert why_torn(unknown) is None
 
 
 def test_probe_is_told_from_a_kernel(library: Path, tmp_path: Path):
