@@ -13,7 +13,8 @@ class CompileCacheError(Exception):
     """
 
     def __init__(self, subject: object, reason: str, remedy: str = "") -> None:
-        super().__init__(str(subject), reason, remedy)
+        # Not super(): OSError would take the three for errno, text and file name.
+        Exception.__init__(self, str(subject), reason, remedy)
         self.subject = str(subject)
         self.reason = reason
         self.remedy = remedy

@@ -53,9 +53,9 @@ MAX_SIGNATURE = 4096
 MAX_WINDOW = FRAME_SIZE
 MAX_CREATED = 253_402_300_800  # the year 10000, which no calendar here can show
 MODES = frozenset({0o600, 0o700})
+ENVIRONMENT_ID = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _KEYS = ("created", "environment", "files", "frames", "supersedes")
 
 _Row = TypeVar("_Row")
@@ -170,7 +170,7 @@ def is_name(value: object) -> bool:
 
 def check_environment(value: object) -> str:
     """The id of an environment, which is the name of a folder as well."""
-    if not isinstance(value, str) or not _ENVIRONMENT.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(ENVIRONMENT_ID, value):
         raise ValueError(f"{value!r:.80} is not the id of an environment")
     return value
 

@@ -10,14 +10,14 @@ from heapq import nlargest
 
 from pytest_compilecache.errors import PackError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
+from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment
 from pytest_compilecache.store.base import ObjectMissingError, Store
 
 LAYOUT = "v1"
 MAX_DESCRIPTION = 64 * 1024
 MAX_ENVIRONMENTS = 256
 
-_ID = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
-_DESCRIPTION = re.compile(rf"{LAYOUT}/({_ID})/environment\.json")
+_DESCRIPTION = re.compile(rf"{LAYOUT}/({ENVIRONMENT_ID})/environment\.json")
 _PACK = re.compile(r"([0-9a-f]{64})\.pack")
 
 
@@ -43,16 +43,17 @@ class Catalog:
         store: Where they are.
         environment_id: The environment.
 
+    Raises:
+        ValueError: That is no id of an environment.
+
     Attributes:
         store: The same.
         environment_id: The same.
     """
 
     def __init__(self, store: Store, environment_id: str) -> None:
-        if not re.fullmatch(_ID, environment_id):
-            raise ValueError(f"{environment_id!r} is not the id of an environment")
         self.store = store
-        self.environment_id = environment_id
+        self.environment_id = check_environment(environment_id)
         self._base = f"{LAYOUT}/{environment_id}"
 
     def packs(self) -> list[PackRef]:

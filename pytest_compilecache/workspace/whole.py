@@ -19,6 +19,7 @@ _ELF_IDENTITY = 16
 _MACH_O_MAGICS = frozenset({b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"})
 _SHT_NOBITS = 8
 _MAX_SECTIONS = 65_535
+_PROBE_SOURCE = 4096
 # Torch also keeps files whose being there is all that they say.
 _NEVER_EMPTY = frozenset({".cpp", ".h", ".cubin", ".ttir", ".ttgir", ".llir", ".ptx"})
 
@@ -40,9 +41,12 @@ def why_torn(location: Path) -> str | None:
 
 
 def is_probe(location: Path) -> bool:
-    """Whether a library is one of torch's probes: they bear a bare key, kernels ``.main``."""
-    bare = location.suffix == ".so" and "." not in location.stem
-    return bare and location.with_suffix(".cpp").exists()
+    """Whether a library is one by which torch probes vector instructions."""
+    source = location.with_suffix(".cpp")
+    if location.suffix != ".so" or not source.exists():
+        return False
+    with source.open("rb") as file:
+        return b"_chk_kernel" in file.read(_PROBE_SOURCE)
 
 
 def _judge_for(location: Path) -> Callable[[BinaryIO, int], str | None] | None:

@@ -349,13 +349,17 @@ class TestTrouble:
         ],
         ids=errno.errorcode.get,
     )
-    @pytest.mark.parametrize("place", ["open", "fsync", "link", "mkdir"])
-    def test_whatever_the_system_refuses(self, store, root, monkeypatch, code, words, place):
+    @pytest.mark.parametrize(
+        ("owner", "call"),
+        [(os, "open"), (os, "fsync"), (os, "link"), (Path, "mkdir")],
+        ids=["open", "fsync", "link", "mkdir"],
+    )
+    def test_whatever_the_system_refuses(self, store, root, monkeypatch, code, words, owner, call):
         def refusing(*_, **__):
             raise OSError(code, os.strerror(code))
 
         publish(store, "v1/other")
-        monkeypatch.setattr(os, place, refusing)
+        monkeypatch.setattr(owner, call, refusing)
         with pytest.raises(StoreAccessError) as caught:
             publish(store, KEY)
         monkeypatch.undo()

@@ -563,9 +563,7 @@ def test_importing_packs_and_stores_is_light():
         "import sys, pytest_compilecache.pack, pytest_compilecache.store.catalog\n"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 

@@ -88,7 +88,11 @@ def test_file_of_a_kind_that_we_do_not_know_is_left_alone(tmp_path: Path):
 
 
 def test_probe_is_told_from_a_kernel(library: Path, tmp_path: Path):
-    assert is_probe(library)
-    kernel = Path(shutil.copy(library, tmp_path / "cabc.main.so"))
-    (tmp_path / "cabc.main.cpp").touch()
-    assert not is_probe(kernel)
+    for name, code, expected in (
+        ("ckernel.main", 'extern "C" void kernel() {}', False),
+        ("ckernel", 'extern "C" void kernel() {}', False),  # so named before torch 2.8
+        ("cprobe", 'extern "C" void __avx_chk_kernel() {}', True),
+    ):
+        copy = Path(shutil.copy(library, tmp_path / f"{name}.so"))
+        copy.with_suffix(".cpp").write_text(code)
+        assert is_probe(copy) is expected
