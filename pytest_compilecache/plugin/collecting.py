@@ -34,6 +34,7 @@ class Collecting:
         self.figures: SessionFigures | None = None
         self.worker_troubles: list[dict[str, str]] = []
         self._so_far: dict[str, CompileRecord] = {}
+        self._earlier: dict[str, CompileRecord] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
@@ -57,6 +58,10 @@ class Collecting:
                 record = so_far if record is None else so_far + record
             if record is not None:
                 setattr(report, _ATTRIBUTE, record.to_mapping())
+                earlier = self._earlier.get(item.nodeid)
+                self._earlier[item.nodeid] = record if earlier is None else earlier + record
+            if report.when == "teardown":
+                self._earlier.pop(item.nodeid, None)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -68,14 +73,14 @@ class Collecting:
             self._figures().add(report.nodeid, CompileRecord.from_mapping(values))
 
     def record_so_far(self, item: pytest.Item) -> CompileRecord:
-        """What the running phase of a test compiled until now."""
+        """What a running test compiled until now, its setup included."""
         from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
 
         engine = self.session.engine
         news = engine.drain() if engine is not None else None
         record = self._so_far.get(item.nodeid, CompileRecord()) + (news or CompileRecord())
         self._so_far[item.nodeid] = record
-        return record
+        return self._earlier.get(item.nodeid, CompileRecord()) + record
 
     def add_outside(self, record: CompileRecord | None) -> None:
         """Add what was compiled outside of tests."""

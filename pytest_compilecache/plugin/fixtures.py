@@ -49,7 +49,7 @@ def compiled_model(compile_model: Callable[..., Any], model: Any) -> Any:
 
 @pytest.fixture
 def compile_stats(request: pytest.FixtureRequest) -> CompileStats:
-    """What this test compiled so far, in its running phase."""
+    """What this test compiled so far, its fixtures included."""
     from pytest_compilecache.plugin.stats import CompileStats  # noqa: PLC0415
 
     collecting = request.config.stash[COLLECTING]

@@ -29,7 +29,7 @@ class CompileCacheFacts:
 
 @dataclass(frozen=True, slots=True)
 class CompileStats:
-    """What the running test compiled so far, in its current phase."""
+    """What the running test compiled so far, its fixtures included."""
 
     _read: Callable[[], CompileRecord]
 

@@ -97,6 +97,31 @@ STATS = """
 """
 
 
+IN_SETUP = """
+    import pytest
+    import torch
+
+    @pytest.fixture
+    def warmed_up(compile_model):
+        compiled = compile_model(lambda x: x.sin(), backend="aot_eager")
+        compiled(torch.ones(3))
+        return compiled
+
+    def test_setup_counts(warmed_up, compile_stats):
+        assert compile_stats.graphs == 1
+        warmed_up(torch.ones(3, 3))
+        assert compile_stats.graphs == 2
+
+    def test_other_test_starts_at_nothing(compile_stats):
+        assert compile_stats.graphs == 0
+"""
+
+
+def test_stats_include_what_fixtures_compiled(machine: Machine, project: Callable[..., Path]):
+    run = machine.pytest(cwd=project(test_in_setup=IN_SETUP))
+    assert run.code == 0, run.out
+
+
 def test_graph_that_does_not_compile_runs_eager_once_and_is_reported(
     machine: Machine, project: Callable[..., Path]
 ):
