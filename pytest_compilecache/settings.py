@@ -67,19 +67,15 @@ class Settings:
         origins: dict[str, str] = {}
         for layer in layers:
             for name, raw in layer.values.items():
-                if raw is None or raw == "":
+                if raw is None:
+                    continue
+                if raw == "":  # takes back what an earlier layer says
+                    values.pop(name, None)
+                    origins.pop(name, None)
                     continue
                 values[name] = _PARSERS[name](raw, layer, name)
                 origins[name] = layer.origin
         return cls(**values, origins=MappingProxyType(origins))
-
-    def to_mapping(self) -> dict[str, object]:
-        """The values as plain strings and booleans, for another process."""
-        return {
-            name: str(value) if isinstance(value, Path) else value
-            for name in setting_names()
-            if (value := getattr(self, name)) is not None
-        }
 
 
 def setting_names() -> tuple[str, ...]:
@@ -97,7 +93,7 @@ def _parse_store(raw: object, layer: Layer, name: str) -> str:
     text = _text(raw, layer, name)
     if "://" in text:
         return text
-    return os.path.normpath(layer.base / Path(text).expanduser())
+    return str(_path(text, layer, name))
 
 
 def _parse_save(raw: object, layer: Layer, name: str) -> SavePolicy:
@@ -109,7 +105,14 @@ def _parse_save(raw: object, layer: Layer, name: str) -> SavePolicy:
 
 
 def _parse_dir(raw: object, layer: Layer, name: str) -> Path:
-    return Path(os.path.normpath(layer.base / Path(_text(raw, layer, name)).expanduser()))
+    return _path(_text(raw, layer, name), layer, name)
+
+
+def _path(text: str, layer: Layer, name: str) -> Path:
+    try:
+        return Path(os.path.normpath(layer.base / Path(text).expanduser()))
+    except RuntimeError:
+        raise _bad(layer, name, text, "there is no such user; write the path out") from None
 
 
 def _parse_switch(raw: object, layer: Layer, name: str) -> bool:

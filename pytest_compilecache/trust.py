@@ -12,6 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
+# Systems that do not set CI: Azure Pipelines, Jenkins, TeamCity, AWS CodeBuild, Bamboo, Buildkite.
+_CI_WITHOUT_CI = (
+    "TF_BUILD",
+    "JENKINS_URL",
+    "TEAMCITY_VERSION",
+    "CODEBUILD_BUILD_ID",
+    "bamboo_buildKey",
+    "BUILDKITE",
+    "BUILD_NUMBER",
+)
 _ANSWER = "decide it with --compilecache-save=always or never"
 
 
@@ -33,7 +43,8 @@ def judge_build(environ: Mapping[str, str]) -> Trust:
         return _judge_github(environ)
     if environ.get("GITLAB_CI") == "true":
         return _judge_gitlab(environ)
-    if environ.get("CI", "").lower() in {"", "0", "false"}:
+    named = any(environ.get(name) for name in _CI_WITHOUT_CI)
+    if not named and environ.get("CI", "").lower() in {"", "0", "false"}:
         return Trust(may_save=True)
     return Trust(may_save=False, reason=f"this CI does not tell whose code it runs; {_ANSWER}")
 

@@ -7,7 +7,7 @@ run, so state changes once. Errors of the user's own forward never pass here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_compilecache.compiling import private
@@ -31,6 +31,13 @@ class CompileOptions:
     dynamic: bool | None = None
     backend: str | Callable[..., Any] = "inductor"
     options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode and self.options:
+            raise ValueError(
+                "torch.compile takes either mode or options, not both "
+                "(put the mode's settings into options)"
+            )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,11 +131,15 @@ def compile_function(target: Any, options: CompileOptions, sink: EventSink) -> A
     """
     import torch  # noqa: PLC0415  (the first call may be the one that loads it)
 
+    # Dynamo's option among Inductor's: torch.compile takes it out before the backend.
+    rest = dict(options.options or {})
+    guards = {name: rest.pop(name) for name in ("guard_filter_fn",) if name in rest}
     return torch.compile(
         target,
-        backend=_backend(options, sink),
+        backend=_backend(replace(options, options=rest or None), sink),
         fullgraph=options.fullgraph,
         dynamic=options.dynamic,
+        options=guards or None,
     )
 
 
@@ -152,11 +163,20 @@ def one_line(error: BaseException) -> str:
 
 
 def _must_pass(error: Exception) -> bool:
-    """Whether the error is no failure to compile: memory, or Dynamo talking to itself."""
+    """Whether the error is no failure to compile.
+
+    Memory that ran out, an alarm that a test set, a warning that the user made
+    an error of, or Dynamo talking to itself; also where torch wrapped it.
+    """
     import torch  # noqa: PLC0415
 
-    out_of_memory = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, (*out_of_memory, *private.control_flow_errors()))
+    passing = (MemoryError, torch.OutOfMemoryError, Warning, *private.control_flow_errors())
+    for each in (error, error.__cause__, getattr(error, "inner_exception", None)):
+        # filelock's Timeout is one as well: of a lock of torch's own.
+        alarm = isinstance(each, TimeoutError) and type(each).__module__ == "builtins"
+        if alarm or isinstance(each, passing):
+            return True
+    return False
 
 
 def _as_callable(compiled: Any) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -21,17 +21,26 @@ _COMPILER = re.compile(
 _NO_OUTPUT = frozenset({"-E", "-M", "-MM", "-fsyntax-only", "--version", "-v", "-dumpversion"})
 
 
-def built_file(arguments: Sequence[object]) -> str | None:
-    """The file that a command builds, or None when it builds nothing.
+def built_file(arguments: Sequence[object], folders: Sequence[str] = ()) -> str | None:
+    """The file that a command builds for torch or Triton, or None when it builds nothing.
 
     Args:
         arguments: A command line, the program first.
+        folders: Where torch keeps artifacts. What is written there was built for
+            it, whatever the compiler is called; what a test's own compilers
+            build elsewhere is not.
     """
     words = [os.fsdecode(word) if isinstance(word, bytes) else str(word) for word in arguments]
-    if not words or not _COMPILER.match(PurePath(words[0]).name):
+    target = _target(words)
+    if target is None or _NO_OUTPUT & set(words):
         return None
-    if _NO_OUTPUT & set(words):
-        return None
+    if any(target.startswith(folder) for folder in folders):
+        return target
+    is_compiler = _COMPILER.match(PurePath(words[0]).name)
+    return target if is_compiler and any("triton" in word for word in words) else None
+
+
+def _target(words: Sequence[str]) -> str | None:
     for position, word in enumerate(words):
         if word == "-o" and position + 1 < len(words):
             return words[position + 1]
@@ -42,8 +51,14 @@ def built_file(arguments: Sequence[object]) -> str | None:
 
 @dataclass(slots=True)
 class BuildCounter:
-    """The files that compilers were started for in this process, until they are drained."""
+    """The files that compilers were started for in this process, until they are drained.
 
+    Attributes:
+        folders: Where torch keeps artifacts, asked at each build: a test may change it.
+        active: Whether it listens.
+    """
+
+    folders: Callable[[], Sequence[str]]
     active: bool = False
     _built: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,7 +88,7 @@ class BuildCounter:
         command = arguments[1]
         if isinstance(command, (str, bytes)):
             return
-        target = built_file(command)
+        target = built_file(command, self.folders())
         if target is not None:
             with self._lock:
                 self._built.append(target)

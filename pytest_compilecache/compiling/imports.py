@@ -42,19 +42,25 @@ class ImportWatch:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find what the other finders find, with our loader around theirs."""
-        if name not in self._before and name not in self._after:
+        if not self.waits_for(name):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
+            # A pytest inside a pytest has a watch of its own: two that ask each
+            # other would never end.
+            if isinstance(finder, ImportWatch) or find is None:
                 continue
             spec: importlib.machinery.ModuleSpec | None = find(name, path, target)
             if spec is None:
                 continue
             if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                spec.loader = _Announcing(self, name, spec.loader)
+                spec.loader = _Announcing(name, spec.loader)
             return spec
         return None
+
+    def waits_for(self, name: str) -> bool:
+        """Whether anybody wants to know of this module."""
+        return name in self._before or name in self._after
 
     def _add(self, table: dict[str, list[Callback]], name: str, callback: Callback) -> None:
         if name in sys.modules:
@@ -71,8 +77,7 @@ class ImportWatch:
 
 
 class _Announcing(importlib.abc.Loader):
-    def __init__(self, watch: ImportWatch, name: str, loader: Any) -> None:
-        self._watch = watch
+    def __init__(self, name: str, loader: Any) -> None:
         self._name = name
         self._loader = loader
 
@@ -88,6 +93,12 @@ class _Announcing(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        self._watch.announce(self._name, done=False)
+        _announce_to_all(self._name, done=False)
         self._loader.exec_module(module)
-        self._watch.announce(self._name, done=True)
+        _announce_to_all(self._name, done=True)
+
+
+def _announce_to_all(name: str, *, done: bool) -> None:
+    for finder in list(sys.meta_path):
+        if isinstance(finder, ImportWatch):
+            finder.announce(name, done=done)

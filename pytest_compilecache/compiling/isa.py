@@ -30,29 +30,31 @@ class IsaTag:
     sink: EventSink
     heal: Callable[[], bool]
     record: Path
-    _tag: str | None = None
+    _probed: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __call__(self) -> str:
-        """The tag; the first call builds and loads torch's probe libraries."""
-        with self._lock:
-            if self._tag is None:
-                probe = self._probe()
-                self._tag = f"+isa={probe.picked if probe else 'unknown'}"
-            return self._tag
+        """The tag; the first call builds and loads torch's probe libraries.
 
-    def _probe(self) -> IsaProbe | None:
+        Torch picks anew for every kernel, by a variable that a test may change.
+        """
+        with self._lock:
+            if not self._probed:
+                self._probe()
+                self._probed = True
+            return f"+isa={private.picked_isa() or 'unknown'}"
+
+    def _probe(self) -> None:
         probe = private.probe_isa()
         if probe is None or not probe.failed:
             self._remember(probe)
-            return probe
+            return
         first = probe
         if self.heal():
             private.forget_isa()
             probe = private.probe_isa() or first
         self._report(first, probe)
         self._remember(probe)
-        return probe
 
     def _report(self, first: IsaProbe, last: IsaProbe) -> None:
         if first.failed != last.failed:

@@ -2,51 +2,59 @@
 
 Dynamo counts recompiles of a function over the whole process; past its limit
 the function runs eager without a word. A reset before every test would help and
-cost 0.2 s each; raising the limit by what earlier tests compiled costs nothing.
+cost 0.2 s each; raising the limit by what earlier tests compiled of the most
+compiled function costs nothing. Other functions then have that much to spare.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
 
 # Half of Dynamo's accumulated limit, which no setting of ours may exceed.
-_GRAPHS_BEFORE_RESET = 128
+_COMPILES_BEFORE_RESET = 128
 
 
 @dataclass(slots=True)
 class RecompileBudget:
     """Gives each test the whole recompile limit, whatever ran before it."""
 
-    _graphs: int = 0
+    _compiles: Counter[str] = field(default_factory=Counter)
     _user_limit: int | None = None
-    _our_limit: int | None = None
+    _our_limits: set[int] = field(default_factory=set)
     _exhausted: bool = False
     resets: int = 0
 
-    def spend(self, graphs: int, *, limit_hit: bool) -> None:
-        """Note what was compiled since the last call."""
-        self._graphs += graphs
+    def spend(self, compiles: Mapping[str, int], *, limit_hit: bool) -> None:
+        """Note how often each function was compiled since the last call."""
+        self._compiles.update(compiles)
         self._exhausted = self._exhausted or limit_hit
 
     def renew(self) -> None:
         """Make room for a test."""
-        current = private.recompile_limit() if self._graphs else None
+        current = private.recompile_limit() if self._compiles else None
         if current is None:
             return
-        if current != self._our_limit:  # the user set it, at first or since
+        # What is neither was set by the user, at first or since. All of ours
+        # count: a test's own patch may bring an old one back.
+        if current not in self._our_limits:
             self._user_limit = current
-        if self._exhausted or self._graphs > _GRAPHS_BEFORE_RESET:
+        if self._exhausted or max(self._compiles.values()) > _COMPILES_BEFORE_RESET:
             # What ran into the limit stays eager whatever the limit is now.
             private.reset_dynamo()
-            self._graphs, self._exhausted = 0, False
+            self._compiles.clear()
+            self._exhausted = False
             self.resets += 1
-        self._our_limit = (self._user_limit or current) + self._graphs
-        if self._our_limit != current:
-            private.set_recompile_limit(self._our_limit)
+        limit = (self._user_limit or current) + max(self._compiles.values(), default=0)
+        if limit != self._user_limit:
+            self._our_limits.add(limit)
+        if limit != current:
+            private.set_recompile_limit(limit)
 
     def restore(self) -> None:
         """Give the user's limit back."""
-        if self._user_limit is not None and private.recompile_limit() == self._our_limit:
+        if self._user_limit is not None and private.recompile_limit() in self._our_limits:
             private.set_recompile_limit(self._user_limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
 DYNAMO_UTILS = "torch._dynamo.utils"
 CONVERT_FRAME_LOGGER = "torch._dynamo.convert_frame"
 _METRICS_KEPT = 4096
+
+GUARDED = "guarded"
 
 Undo = Callable[[], None]
 
@@ -61,6 +64,36 @@ def redirect_headers(directory: Path) -> Undo:
     return undo
 
 
+def artifact_folders() -> list[str]:
+    """The folders that torch builds into at this moment."""
+    headers = _loaded(CODECACHE, "_HEADER_DIR")
+    return [folder for folder in (os.environ.get("TORCHINDUCTOR_CACHE_DIR"), headers) if folder]
+
+
+def keep_entries_apart(module: str, class_name: str) -> Undo:
+    """Let this process keep a cache's entries in a folder of their own.
+
+    Processes that we are not in, such as a test's own subprocess, use the same
+    directory without our protection: what they leave must not be found here.
+    """
+    cache = _loaded(module, class_name)
+    original = getattr(cache, "_get_tmp_dir", None)
+    if original is None:
+        return _nothing
+    kept = vars(cache)["_get_tmp_dir"]
+
+    def apart() -> str:
+        place = Path(original())
+        return str(place.parent / GUARDED / place.name)
+
+    cache._get_tmp_dir = staticmethod(apart)  # noqa: SLF001
+
+    def undo() -> None:
+        cache._get_tmp_dir = kept  # noqa: SLF001
+
+    return undo
+
+
 def clear_inductor_memory() -> None:
     """Forget what Inductor holds in memory of the directory it used so far."""
     clear = _loaded("torch._inductor.utils", "clear_caches")
@@ -74,13 +107,26 @@ def clear_inductor_memory() -> None:
 def probe_isa() -> IsaProbe | None:
     """Ask torch which vector instructions it picks; this builds and loads its probes."""
     module = sys.modules.get("torch._inductor.cpu_vec_isa")
-    pick = getattr(module, "pick_vec_isa", None)
-    if pick is None:
+    picked = picked_isa()
+    if picked is None:
         return None
-    picked = str(pick())
     candidates = _isas_of_this_cpu(module)
     worked = tuple(str(isa) for isa in candidates if isa)
     return IsaProbe(picked, worked, tuple(str(isa) for isa in candidates if not isa))
+
+
+def picked_isa() -> str | None:
+    """The vector instructions that torch picks now, whatever a test has patched.
+
+    An option ``cpp.simdlen`` is left out: torch's keys contain it, and a tag that
+    followed it would depend on which test came first.
+    """
+    pick = _loaded("torch._inductor.cpu_vec_isa", "pick_vec_isa")
+    config = sys.modules.get("torch._inductor.config")
+    if pick is None or config is None:
+        return None
+    with config.patch({"cpp.simdlen": None}):
+        return str(pick())
 
 
 def _isas_of_this_cpu(module: Any) -> list[Any]:
@@ -223,7 +269,8 @@ class LimitListener(logging.Handler):
         if not str(record.msg).startswith("torch._dynamo hit config."):
             return
         details = record.args if isinstance(record.args, tuple) else ()
-        limit, value, function, reason = (*map(str, details), "", "", "", "")[:4]
+        words = (" ".join(str(detail).split()) for detail in details)
+        limit, value, function, reason = (*words, "", "", "", "")[:4]
         self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
 
     def attach(self) -> Undo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -23,13 +24,15 @@ class Recorder:
         sink: Events that torch tells in passing: fallbacks, limits, vector instructions.
         builds: Real compiler work.
         bypasses: Torch's reasons for not caching, in the order in which they came.
+        compiles: How often each function was compiled, in the last record.
         fresh: Whether a cold start is in force that a test asked for.
     """
 
     sink: EventSink = field(default_factory=EventSink)
-    builds: BuildCounter = field(default_factory=BuildCounter)
+    builds: BuildCounter = field(default_factory=lambda: BuildCounter(private.artifact_folders))
     bypasses: list[str] = field(default_factory=list)
     fresh: bool = False
+    compiles: Counter[str] = field(default_factory=Counter)
     _metrics: private.MetricsReader = field(default_factory=private.MetricsReader)
     _counts: Counts = field(default_factory=Counts)
 
@@ -47,7 +50,10 @@ class Recorder:
         passing = self.sink.drain()
         if self._counts == before and not (compilations or built or passing):
             return None
-        events = (*self._cache_events(before, compilations), *_recompiles(compilations))
+        fallbacks = any(event.kind == "fallback" for event in passing)
+        looked_up = self._cache_events(before, compilations, fallbacks=fallbacks)
+        events = (*looked_up, *_recompiles(compilations))
+        self.compiles = Counter(one.function for one in compilations if one.forward)
         breaks = _graph_breaks(before.graph_breaks, self._counts.graph_breaks)
         return CompileRecord(
             events=(*events, *breaks, *passing),
@@ -62,7 +68,7 @@ class Recorder:
         )
 
     def _cache_events(
-        self, before: Counts, compilations: list[Compilation]
+        self, before: Counts, compilations: list[Compilation], *, fallbacks: bool
     ) -> Iterator[CompileEvent]:
         now = self._counts
         # A test may clear the counters; the metrics then still know.
@@ -77,7 +83,8 @@ class Recorder:
             yield CompileEvent("miss", redone, reason="AOTAutograd")
         bypassed = max(_rise(before.fx, now.fx, "bypass"), _rise(before.aot, now.aot, "bypass"))
         reasons, self.bypasses[:] = list(dict.fromkeys(self.bypasses)), []
-        if bypassed:
+        fell_back = bypassed and not reasons and fallbacks
+        if bypassed and not fell_back:
             yield CompileEvent("bypass", bypassed, reason="; ".join(reasons))
 
 

@@ -30,9 +30,9 @@ __all__ = [
     "compiled_model",
     "fresh_compile_cache",
     "pytest_addoption",
-    "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_load_initial_conftests",
+    "pytest_make_collect_report",
     "pytest_unconfigure",
 ]
 
@@ -70,14 +70,20 @@ def pytest_configure(config: pytest.Config) -> None:
         manager.register(XdistHooks(collecting), "compilecache-xdist")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Check the marks."""
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail the collection of tests with wrong marks; xdist's workers can tell that as well."""
+    report = yield
+    items = (item for item in report.result or () if isinstance(item, pytest.Item))
     marked = [item for item in items if item.get_closest_marker("compiled") is not None]
     if marked:
-        from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
+        from pytest_compilecache.plugin.marks import faults  # noqa: PLC0415
 
-        for item in marked:
-            options_of(item)
+        wrong = faults(marked)
+        if wrong:
+            report.outcome, report.result = "failed", []
+            report.longrepr = "\n".join(wrong)
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,18 +9,19 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble, restore, save, trouble
+from pytest_compilecache.cache import CacheResult, Trouble, restore, save, trouble
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
-from pytest_compilecache.compiling.imports import ImportWatch
+from pytest_compilecache.compiling.imports import Callback, ImportWatch
 from pytest_compilecache.compiling.isa import IsaTag
 from pytest_compilecache.compiling.limits import RecompileBudget
 from pytest_compilecache.compiling.recorder import Recorder
 from pytest_compilecache.environment import Environment
+from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.heal import heal
 from pytest_compilecache.workspace.place import Workspace
@@ -50,23 +51,24 @@ class Engine:
         self.saved: CacheResult | None = None
         self._undo: list[private.Undo] = []
 
-    def start(self, watch: ImportWatch) -> None:
+    def start(self, watch: ImportWatch, guarded: Callable[[Callback], Callback]) -> None:
         """Restore, and wait for the parts of torch that compile."""
         self._restore()
-        watch.after(private.CODECACHE, self._after_codecache)
-        watch.after(private.DYNAMO_UTILS, self.recorder.widen)
-        for module, name in (
-            (private.CODECACHE, "BypassFxGraphCache"),
-            (private.AUTOGRAD_CACHE, "BypassAOTAutogradCache"),
+        watch.after(private.CODECACHE, guarded(self._after_codecache))
+        watch.after(private.DYNAMO_UTILS, guarded(self.recorder.widen))
+        for module, bypass, cache in (
+            (private.CODECACHE, "BypassFxGraphCache", "FxGraphCache"),
+            (private.AUTOGRAD_CACHE, "BypassAOTAutogradCache", "AOTAutogradCache"),
         ):
-            watch.after(module, functools.partial(self._hear_bypasses, module, name))
+            watch.after(module, guarded(functools.partial(self._hear_bypasses, module, bypass)))
+            watch.after(module, guarded(functools.partial(self._keep_entries_apart, module, cache)))
         self._undo.append(private.LimitListener(self._note_limit).attach())
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""
         record = self.recorder.drain()
         if record is not None:
-            self.budget.spend(record.graphs, limit_hit=bool(record.count("limit")))
+            self.budget.spend(self.recorder.compiles, limit_hit=bool(record.count("limit")))
         return record
 
     def finish(self) -> None:
@@ -133,6 +135,8 @@ class Engine:
             session.workspace = None
 
     def _restore_once(self, workspace: Workspace, environment: Environment) -> CacheResult:
+        with contextlib.suppress(CompileCacheError, OSError):  # restore() says what is wrong
+            workspace.prepare(environment.id)
         with _lock(workspace):
             if self._read_restored() is not None:
                 return self.restored  # type: ignore[return-value]
@@ -174,6 +178,9 @@ class Engine:
     def _hear_bypasses(self, module: str, name: str) -> None:
         self._undo.append(private.note_bypasses(module, name, self.recorder.bypasses.append))
 
+    def _keep_entries_apart(self, module: str, cache: str) -> None:
+        self._undo.append(private.keep_entries_apart(module, cache))
+
     def _note_limit(self, function: str, reason: str) -> None:
         self.recorder.sink.add(CompileEvent("limit", function=function, reason=reason))
 
@@ -185,7 +192,6 @@ def _lock(workspace: Workspace) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, TimeoutError):
-            workspace.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(workspace.state / "restore.lock")
             stack.enter_context(lock.acquire(timeout=_WAIT_FOR_RESTORE_SECONDS))
         yield
@@ -196,6 +202,3 @@ def _remove_old(state: Path) -> None:
     for marker in state.glob("session-*.json"):
         if time.time() - marker.stat().st_mtime > _OLD_SECONDS:
             marker.unlink(missing_ok=True)
-
-
-__all__ = ["Engine", "OperationStatus"]

@@ -87,11 +87,12 @@ def fresh_compile_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     private.reset_dynamo()
     private.clear_inductor_memory()
     recorder.fresh = True
-    yield folder
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
-    private.reset_dynamo()
-    private.clear_inductor_memory()
+    try:
+        yield folder
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        private.reset_dynamo()
+        private.clear_inductor_memory()

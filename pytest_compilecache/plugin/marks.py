@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -27,12 +27,21 @@ def options_of(item: pytest.Item) -> CompileOptions:
         for name, value in mark.kwargs.items():
             merged.setdefault(name, value)
     merged.pop("fallback", None)
-    if merged.get("mode") and merged.get("options"):
-        raise pytest.UsageError(
-            f"{item.nodeid}: mark 'compiled' gives both mode and options, "
-            "of which torch.compile takes one (put the mode's settings into options)"
-        )
-    return CompileOptions(**merged)
+    try:
+        return CompileOptions(**merged)
+    except ValueError as error:
+        raise pytest.UsageError(f"{item.nodeid}: mark 'compiled': {error}") from None
+
+
+def faults(items: Iterable[pytest.Item]) -> list[str]:
+    """What is wrong with the marks of items, a line for each item that is concerned."""
+    found = []
+    for item in items:
+        try:
+            options_of(item)
+        except pytest.UsageError as error:
+            found.append(str(error))
+    return found
 
 
 def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:

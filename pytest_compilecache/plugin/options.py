@@ -44,7 +44,8 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("compilecache", "torch.compile caches")
     for name, arguments in _OPTIONS.items():
         group.addoption(f"--compilecache-{name}", dest=_dest(name), **arguments)
-        parser.addini(_dest(name), f"same as --compilecache-{name}", default=None)
+        kind: Any = "bool" if arguments.get("action") == "store_true" else "string"
+        parser.addini(_dest(name), f"same as --compilecache-{name}", type=kind, default=None)
 
 
 def given(config: pytest.Config) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.compiling.imports import ImportWatch
+from pytest_compilecache.compiling.imports import Callback, ImportWatch
 from pytest_compilecache.compiling.variables import Variables, users_environ
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.settings import Settings
@@ -62,7 +62,7 @@ class CompileSession:
         except Exception as error:  # noqa: BLE001  (the cache is never worth a session)
             session.failures.append(("the environment", error))
             session.environment = session.workspace = None
-        session._watch.before("torch", session._before_torch)
+        session._watch.before("torch", session._guarded(session._before_torch))
         return session
 
     def _before_torch(self) -> None:
@@ -74,8 +74,19 @@ class CompileSession:
             from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
 
             self.engine = Engine(self)
-            self.engine.start(self._watch)
+            self.engine.start(self._watch, self._guarded)
         return self.engine
+
+    def _guarded(self, callback: Callback) -> Callback:
+        """A callback whose trouble stays ours: it runs in the middle of torch's import."""
+
+        def call() -> None:
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001  (the cache is never worth an import)
+                self.failures.append((f"the hook {getattr(callback, '__name__', callback)}", error))
+
+        return call
 
     @property
     def marker(self) -> Path | None:
@@ -122,6 +133,8 @@ class CompileSession:
             self.variables.set("TORCHINDUCTOR_CPP_DYNAMIC_THREADS", "1")
         if self.worker:
             self._share_cores(environ)
+            # A pytest that a test of this worker starts is no worker.
+            self.variables.put(SHARED, "")
         else:
             facts = {"id": self.id, "pid": os.getpid(), "environment": environment.to_json()}
             self.variables.put(SHARED, json.dumps(facts))
@@ -146,7 +159,7 @@ def _shared_by_parent() -> dict[str, str] | None:
         facts = json.loads(os.environ[SHARED])
     except (KeyError, ValueError):
         return None
-    # A pytest that a worker's test starts inherits the variables as well.
+    # A pytest that a test of the controller starts inherits the variables as well.
     return facts if facts.get("pid") == os.getppid() else None
 
 

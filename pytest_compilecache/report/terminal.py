@@ -77,6 +77,9 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
         return Line(f"warm: {tests}, {what}, {saved}{_origin(outcome)}{asked}", "good")
     if not all_of_it.compiled:
         return Line(f"nothing was compiled{asked.replace(';', ' but')}")
+    if not (all_of_it.count("hit") or all_of_it.count("miss") or all_of_it.builds):
+        graphs = _number(all_of_it.graphs, "graph")
+        return Line(f"nothing came from the cache or went into it: {graphs} captured{asked}")
     cold = len(figures.cold())
     return Line(
         f"not warm: {cold} of {_number(len(figures.expected), 'compiled test')} cold, "
@@ -152,8 +155,11 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
 def _stored(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:
     saved = outcome.saved
     if saved is not None and saved.status is OperationStatus.SUCCESS:
+        # Files that no test here accounts for come from processes of the tests' own.
+        source = ", compiled by other processes," if figures.warm else ""
         yield Line(
-            f"saved {_amount(saved)} to {outcome.store} in {_seconds(saved.seconds)}", "good"
+            f"saved {_amount(saved)}{source} to {outcome.store} in {_seconds(saved.seconds)}",
+            "good",
         )
     elif outcome.unsaved and not figures.warm:
         yield Line(f"nothing was saved: {outcome.unsaved}")

@@ -51,7 +51,7 @@ class Workspace:
         Raises:
             WorkspaceError: A folder cannot be made, is not ours, or others can write to it.
         """
-        for folder in (self.root, self.inductor, self.headers, self.state):
+        for folder in (self.root.parent, self.root, self.inductor, self.headers, self.state):
             _make_private(folder)
         stamp = self.inductor / STAMP
         if not stamp.exists():
@@ -118,9 +118,16 @@ def _foreign(directory: Path, environment_id: str) -> str | None:
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
 
 
+def _make(folder: Path) -> None:
+    """Make a folder and its parents; mkdir(parents=True) gives the parents the umask's mode."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+
+
 def _make_private(folder: Path) -> None:
     try:
-        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        _make(folder)
         status = folder.stat()
     except OSError as error:
         raise WorkspaceError(

@@ -140,6 +140,80 @@ def test_pytest_started_by_a_test_finds_the_same_cache(
         assert run.code == 0, run.out
 
 
+CHILD = """
+    import subprocess, sys, os
+
+    CODE = '''
+    import torch
+    def f(x):
+        return torch.relu(x.exp() + x.sin() * 2)
+    torch.manual_seed(0)
+    x = torch.randn(1003)
+    torch.compile(f)(x)
+    '''
+
+    def test_child(tmp_path):
+        program = tmp_path / "program.py"
+        import textwrap
+        program.write_text(textwrap.dedent(CODE))
+        environ = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2"}
+        subprocess.run([sys.executable, program], env=environ, check=True)
+
+    def test_parent():
+        import torch
+        def f(x):
+            return torch.relu(x.exp() + x.sin() * 2)
+        torch.manual_seed(0)
+        x = torch.randn(1003)
+        torch.testing.assert_close(torch.compile(f)(x), f(x))
+"""
+
+
+def test_what_an_unprotected_child_compiled_is_neither_found_nor_saved(
+    machine: Machine, tmp_path: Path
+):
+    """A child without our key tag may have compiled for other vector instructions."""
+    folder = write_project(tmp_path / "project", test_child=CHILD)
+    store = f"--compilecache-store={tmp_path / 'store'}"
+    first = machine.pytest(store, cwd=folder)
+    assert first.code == 0, first.out
+    first.line(r"not warm: 1 of 1 compiled test cold, 1 miss, 0 hits")
+    (inductor,) = (machine.home / ".cache" / "compilecache").rglob("inductor")
+    assert any((inductor / "fxgraph").rglob("*"))
+    machine.start_over()
+    second = machine.pytest(store, "-k", "parent", cwd=folder)
+    assert second.code == 0, second.out
+    (inductor,) = (machine.home / ".cache" / "compilecache").rglob("inductor")
+    assert not (inductor / "fxgraph").exists()
+
+
+def test_pytest_inside_a_pytest_compiles(machine: Machine, tmp_path: Path):
+    folder = write_project(
+        tmp_path / "project",
+        test_outer="""
+            import torch
+
+            def test_outer(pytester):
+                pytester.makepyfile(test_inner='import torch\\ndef test_inner():\\n    '
+                    'torch.compile(lambda x: x.sin(), backend="aot_eager")(torch.ones(2))')
+                pytester.runpytest_inprocess().assert_outcomes(passed=1)
+        """,
+    )
+    run = machine.pytest("-p", "pytester", cwd=folder)
+    assert run.code == 0, run.out
+
+
+def test_every_umask_makes_a_workspace_that_is_used(machine: Machine, tmp_path: Path):
+    folder = write_project(
+        tmp_path / "project",
+        conftest="import os\nos.umask(0o002)\n",
+        test_eager="import torch\ndef test_eager(): pass\n",
+    )
+    run = machine.pytest("--compilecache-strict", cwd=folder)
+    assert run.code == 0, run.out
+    assert "warning" not in run.out
+
+
 def test_user_variables_are_never_overridden(machine: Machine, tmp_path: Path):
     folder = write_project(
         tmp_path / "project",

@@ -79,6 +79,17 @@ def test_missing_module_stays_missing(watch: ImportWatch):
         importlib.import_module("module_of_nobody")
 
 
+def test_two_watches_are_both_told_and_do_not_ask_each_other_for_ever(watch: ImportWatch):
+    inner, seen = ImportWatch(), []
+    watch.before("watched_module", lambda: seen.append("outer"))
+    inner.before("watched_module", lambda: seen.append("inner"))
+    try:
+        importlib.import_module("watched_module")
+    finally:
+        inner.remove()
+    assert sorted(seen) == ["inner", "outer"]
+
+
 def test_removed_watch_leaves_no_finder(watch: ImportWatch):
     watch.before("watched_module", lambda: pytest.fail("called after removal"))
     watch.remove()

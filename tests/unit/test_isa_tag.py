@@ -18,13 +18,16 @@ LOWERED = IsaProbe("avx2", worked=("avx2",), failed=("avx512",))
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def answer(*probes: IsaProbe | None) -> list[str]:
-        answers, calls = list(probes), []
+        answers, calls, picked = list(probes), [], [None]
 
         def ask() -> IsaProbe | None:
             calls.append("probe")
-            return answers.pop(0)
+            answer = answers.pop(0)
+            picked[0] = answer.picked if answer else None
+            return answer
 
         monkeypatch.setattr(private, "probe_isa", ask)
+        monkeypatch.setattr(private, "picked_isa", lambda: picked[0])
         monkeypatch.setattr(private, "forget_isa", lambda: calls.append("forget"))
         return calls
 
@@ -41,6 +44,17 @@ def test_picked_instructions_are_in_the_tag_and_probed_once(probe, tmp_path: Pat
     assert ours() == ours() == "+isa=avx512"
     assert calls == ["probe"]
     assert ours.sink.drain() == ()
+
+
+def test_pick_that_a_test_lowers_meanwhile_changes_the_tag(
+    probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = probe(GOOD)
+    ours = tag(tmp_path)
+    assert ours() == "+isa=avx512"
+    monkeypatch.setattr(private, "picked_isa", lambda: "avx2")
+    assert ours() == "+isa=avx2"
+    assert calls == ["probe"]
 
 
 def test_torn_probes_are_healed_and_probed_again_with_an_event(probe, tmp_path: Path):

@@ -18,7 +18,8 @@ def test_folders_are_private_whatever_the_umask(tmp_path: Path):
         workspace.prepare("torch-1")
     finally:
         os.umask(before)
-    for folder in (workspace.root, workspace.inductor, workspace.headers, workspace.state):
+    below = (workspace.inductor, workspace.headers, workspace.state)
+    for folder in (tmp_path / "root", workspace.root.parent, workspace.root, *below):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

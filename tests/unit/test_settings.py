@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.settings import Layer, Settings, environment_layer, setting_names
+from pytest_compilecache.settings import Layer, Settings, environment_layer
 
 
 def layer(origin: str = "command line", base: str = "/base", **values: object) -> Layer:
@@ -62,9 +62,12 @@ def test_unprefixed_variables_of_other_tools_are_not_read():
     assert Settings.resolve(environment_layer(noise, Path("/"))) == Settings()
 
 
-def test_plain_mapping_resolves_to_the_same_settings():
-    settings = Settings.resolve(layer(store="/s", save="never", dir="/d", strict=True))
-    again = Settings.resolve(Layer("parent", settings.to_mapping(), Path("/")))
-    assert {name: getattr(again, name) for name in setting_names()} == {
-        name: getattr(settings, name) for name in setting_names()
-    }
+def test_empty_value_takes_back_what_an_earlier_layer_says():
+    settings = Settings.resolve(layer("pytest.ini", store="/s", strict=True), layer(store=""))
+    assert (settings.store, settings.strict) == (None, True)
+    assert dict(settings.origins) == {"strict": "pytest.ini"}
+
+
+def test_home_of_nobody_is_named():
+    with pytest.raises(SettingsError, match="no such user"):
+        Settings.resolve(layer(dir="~nobody-of-this-name/x"))

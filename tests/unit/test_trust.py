@@ -56,6 +56,11 @@ def test_gitlab_fork_may_not_save():
     assert not judge_build({**own, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "them/x"}).may_save
 
 
+@pytest.mark.parametrize("name", ["TF_BUILD", "JENKINS_URL", "TEAMCITY_VERSION", "BUILDKITE"])
+def test_ci_that_does_not_call_itself_ci_may_not_save_either(name: str):
+    assert not judge_build({name: "x"}).may_save
+
+
 def test_ci_that_does_not_tell_may_not_save_and_says_how_to_decide():
     decision = judge_build({"CI": "true"})
     assert not decision.may_save
