@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_compilecache.environment import Environment
+from pytest_compilecache.environment import Environment, nearest
 from pytest_compilecache.errors import CompileCacheError, PackError
 from pytest_compilecache.pack import PackFile, PackReader, PackSource
 from pytest_compilecache.store import open_store
@@ -68,6 +68,7 @@ class CacheResult:
         torn: Torn files that were moved to quarantine before.
         troubles: What went wrong.
         usable: Whether torch may be pointed at the workspace.
+        explanation: Why a store that holds packs had none to restore, or empty.
     """
 
     status: OperationStatus
@@ -78,6 +79,7 @@ class CacheResult:
     torn: tuple[TornFile, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     usable: bool = True
+    explanation: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for another process."""
@@ -112,7 +114,10 @@ def restore(workspace: Workspace, environment: Environment, store: str | None) -
         if store is None:
             result = CacheResult(OperationStatus.DOES_NOT_EXIST)
         else:
-            result = _restore(workspace, Catalog(open_store(store), environment.id), healed)
+            catalog = Catalog(open_store(store), environment.id)
+            result = _restore(workspace, catalog, healed)
+            if result.status is OperationStatus.DOES_NOT_EXIST:
+                result = replace(result, explanation=_explain(environment, catalog))
     except Exception as error:  # noqa: BLE001  (fails open, by design)
         result = CacheResult(
             OperationStatus.ERROR, troubles=(trouble(store or workspace.root, error),)
@@ -164,6 +169,24 @@ def _restore(workspace: Workspace, catalog: Catalog, healed: Healed) -> CacheRes
     if troubles:
         status = OperationStatus.ERROR
     return CacheResult(status, files, size, packs, troubles=tuple(troubles))
+
+
+def _explain(environment: Environment, catalog: Catalog) -> str:
+    """How the nearest environment in the store differs from this one."""
+    others = []
+    for text in catalog.environments().values():
+        with contextlib.suppress(CompileCacheError):
+            others.append(Environment.from_json(text))
+    closest = nearest(environment, others)
+    differences = environment.differences(closest) if closest is not None else ()
+    return "; ".join(_difference(each.field, each.here, each.there) for each in differences)
+
+
+def _difference(field: str, here: str, there: str) -> str:
+    if field == "cpu_flags":  # a hundred words, of which few differ
+        ours, theirs = set(here.split()), set(there.split())
+        here, there = (" ".join(sorted(flags)) for flags in (ours - theirs, theirs - ours))
+    return f"{field} is {here or 'without'} here and {there or 'without'} there"
 
 
 def _extract(

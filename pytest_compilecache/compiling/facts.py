@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 CACHE_STATES = ("hit", "miss", "bypass")
 
@@ -58,3 +59,22 @@ class Compilation:
     forward: bool
     hits: int
     misses: int
+
+    @classmethod
+    def from_entry(cls, entry: Any) -> Compilation:
+        """Read an entry, of whose fields each version of torch has its own selection."""
+
+        def number(name: str) -> float:
+            return float(getattr(entry, name, None) or 0)
+
+        name = getattr(entry, "co_name", None)
+        place = f"{getattr(entry, 'co_filename', '')}:{getattr(entry, 'co_firstlineno', '')}"
+        return cls(
+            function=f"{name} ({place})" if name else "",
+            seconds=number("duration_us") / 1e6 or number("entire_frame_compile_time_s"),
+            seconds_saved=number("distributed_ephemeral_timeout_us") / 1e6,
+            recompile_reason=getattr(entry, "recompile_reason", None) or "",
+            forward=getattr(entry, "is_forward", None) is not False,
+            hits=int(number("inductor_fx_local_cache_hit_count")),
+            misses=int(number("inductor_fx_local_cache_miss_count")),
+        )

@@ -8,12 +8,16 @@ compiled function costs nothing. Other functions then have that much to spare.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
 
+_LOGGER = "torch._dynamo.convert_frame"
+_MESSAGE = "torch._dynamo hit config."
 # Half of Dynamo's accumulated limit, which no setting of ours may exceed.
 _COMPILES_BEFORE_RESET = 128
 
@@ -58,3 +62,26 @@ class RecompileBudget:
         """Give the user's limit back."""
         if self._user_limit is not None and private.recompile_limit() in self._our_limits:
             private.set_recompile_limit(self._user_limit)
+
+
+class LimitListener(logging.Handler):
+    """Hears that Dynamo gave up on a function and runs it eager from now on."""
+
+    def __init__(self, note: Callable[[str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on the function and the reason of the last recompile."""
+        if not str(record.msg).startswith(_MESSAGE):
+            return
+        details = record.args if isinstance(record.args, tuple) else ()
+        words = (" ".join(str(detail).split()) for detail in details)
+        limit, value, function, reason = (*words, "", "", "", "")[:4]
+        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+
+    def attach(self) -> Callable[[], None]:
+        """Listen to Dynamo's logger."""
+        logger = logging.getLogger(_LOGGER)
+        logger.addHandler(self)
+        return functools.partial(logger.removeHandler, self)

@@ -8,7 +8,6 @@ has not loaded, it has not used.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 from collections import Counter
@@ -22,7 +21,6 @@ from pytest_compilecache.compiling.facts import CACHE_STATES, Compilation, Count
 CODECACHE = "torch._inductor.codecache"
 AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
 DYNAMO_UTILS = "torch._dynamo.utils"
-CONVERT_FRAME_LOGGER = "torch._dynamo.convert_frame"
 _METRICS_KEPT = 4096
 
 GUARDED = "guarded"
@@ -217,24 +215,7 @@ class MetricsReader:
             fresh.append(entry)
         if fresh:
             self._last = fresh[0]
-        return [_compilation(entry) for entry in reversed(fresh)]
-
-
-def _compilation(entry: Any) -> Compilation:
-    def number(name: str) -> float:
-        return float(getattr(entry, name, None) or 0)
-
-    name = getattr(entry, "co_name", None)
-    place = f"{getattr(entry, 'co_filename', '')}:{getattr(entry, 'co_firstlineno', '')}"
-    return Compilation(
-        function=f"{name} ({place})" if name else "",
-        seconds=number("duration_us") / 1e6 or number("entire_frame_compile_time_s"),
-        seconds_saved=number("distributed_ephemeral_timeout_us") / 1e6,
-        recompile_reason=getattr(entry, "recompile_reason", None) or "",
-        forward=getattr(entry, "is_forward", None) is not False,
-        hits=int(number("inductor_fx_local_cache_hit_count")),
-        misses=int(number("inductor_fx_local_cache_miss_count")),
-    )
+        return [Compilation.from_entry(entry) for entry in reversed(fresh)]
 
 
 def note_bypasses(module: str, class_name: str, note: Callable[[str], None]) -> Undo:
@@ -255,29 +236,6 @@ def note_bypasses(module: str, class_name: str, note: Callable[[str], None]) -> 
         bypass.__init__ = original
 
     return undo
-
-
-class LimitListener(logging.Handler):
-    """Hears that Dynamo gave up on a function and runs it eager from now on."""
-
-    def __init__(self, note: Callable[[str, str], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._note = note
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass on the function and the reason of the last recompile."""
-        if not str(record.msg).startswith("torch._dynamo hit config."):
-            return
-        details = record.args if isinstance(record.args, tuple) else ()
-        words = (" ".join(str(detail).split()) for detail in details)
-        limit, value, function, reason = (*words, "", "", "", "")[:4]
-        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
-
-    def attach(self) -> Undo:
-        """Listen to Dynamo's logger."""
-        logger = logging.getLogger(CONVERT_FRAME_LOGGER)
-        logger.addHandler(self)
-        return functools.partial(logger.removeHandler, self)
 
 
 # --- Dynamo's limits --------------------------------------------------------

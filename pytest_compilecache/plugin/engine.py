@@ -18,7 +18,7 @@ from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
 from pytest_compilecache.compiling.imports import Callback, ImportWatch
 from pytest_compilecache.compiling.isa import IsaTag
-from pytest_compilecache.compiling.limits import RecompileBudget
+from pytest_compilecache.compiling.limits import LimitListener, RecompileBudget
 from pytest_compilecache.compiling.recorder import Recorder
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
@@ -62,7 +62,7 @@ class Engine:
         ):
             watch.after(module, guarded(functools.partial(self._hear_bypasses, module, bypass)))
             watch.after(module, guarded(functools.partial(self._keep_entries_apart, module, cache)))
-        self._undo.append(private.LimitListener(self._note_limit).attach())
+        self._undo.append(LimitListener(self._note_limit).attach())
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""

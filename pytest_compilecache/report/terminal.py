@@ -60,6 +60,7 @@ def summary(figures: SessionFigures, outcome: Outcome) -> list[Line]:
         return lines
     lines.append(_verdict(figures, outcome))
     lines += _slowest(figures)
+    lines += _elsewhere(figures, outcome)
     for kind, title in _CULPRITS:
         lines += _culprits(figures, kind, title)
     lines += _stored(figures, outcome)
@@ -111,6 +112,14 @@ def _slowest(figures: SessionFigures) -> Iterator[Line]:
         yield Line(f"  {record.seconds:7.2f} s  {test}  ({_work(record)})")
     if len(cold) > _SLOWEST:
         yield Line(f"  … and {len(cold) - _SLOWEST} more")
+
+
+def _elsewhere(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:
+    if outcome.restored is not None and outcome.restored.explanation and not figures.warm:
+        yield Line(
+            "the store holds nothing for this environment; the nearest one differs: "
+            + outcome.restored.explanation
+        )
 
 
 def _work(record: CompileRecord) -> str:

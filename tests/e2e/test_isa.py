@@ -69,6 +69,7 @@ def test_other_instructions_miss_where_bare_torch_hits_and_is_wrong(
     lower = machine.pytest(store, cwd=project, env={"ATEN_CPU_CAPABILITY": "avx2"})
     assert lower.code == 0, lower.out
     lower.line(r"not warm: 1 of 1 compiled test cold")
+    lower.line(r"nearest one differs: aten_cpu_capability is avx2 here and unset there")
     again = machine.pytest(store, cwd=project)
     assert again.code == 0, again.out
     again.line(r"^compilecache: warm: 1 compiled test")
