@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, MutableMapping
 
@@ -21,8 +20,12 @@ def users_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _applied(text: str) -> dict[str, str]:
+    if not text:
+        return {}
+    import json  # noqa: PLC0415  (a session that sets nothing does not need it)
+
     try:
-        values = json.loads(text) if text else {}
+        values = json.loads(text)
     except ValueError:
         return {}
     return (
@@ -42,7 +45,7 @@ class Variables:
         """Set a variable and mark it as ours."""
         self._put(name, value)
         self._ours[name] = value
-        self._put(MARK, json.dumps(self._ours))
+        self._mark()
 
     def put(self, name: str, value: str) -> None:
         """Set a variable that only we read."""
@@ -55,7 +58,7 @@ class Variables:
     def take_back(self, name: str) -> None:
         """Give one variable its former value."""
         self._ours.pop(name, None)
-        self._put(MARK, json.dumps(self._ours))
+        self._mark()
         self._restore(name, self._before.pop(name, None))
 
     def restore(self) -> None:
@@ -64,6 +67,11 @@ class Variables:
             self._restore(name, value)
         self._before.clear()
         self._ours.clear()
+
+    def _mark(self) -> None:
+        import json  # noqa: PLC0415
+
+        self._put(MARK, json.dumps(self._ours))
 
     def _put(self, name: str, value: str) -> None:
         self._before.setdefault(name, self.environ.get(name))

@@ -26,12 +26,14 @@ class Collecting:
     Attributes:
         session: The cache in this process.
         figures: What was compiled, or None while nothing was.
+        workers_compiled: Whether a worker imported torch.
         worker_troubles: What went wrong in workers, as plain values.
     """
 
     def __init__(self, session: CompileSession) -> None:
         self.session = session
         self.figures: SessionFigures | None = None
+        self.workers_compiled = False
         self.worker_troubles: list[dict[str, str]] = []
         self._so_far: dict[str, CompileRecord] = {}
         self._earlier: dict[str, CompileRecord] = {}

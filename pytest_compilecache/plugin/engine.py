@@ -80,13 +80,13 @@ class Engine:
             session.settings.store,
         )
         self._read_restored()
+        if session.marker is not None:
+            with contextlib.suppress(OSError):
+                session.marker.unlink(missing_ok=True)
         if workspace is None or environment is None or store is None:
             return
         if not self.unsaved and workspace.inductor.is_dir():
             self.saved = save(workspace, environment, store)
-        if session.marker is not None:
-            with contextlib.suppress(OSError):
-                session.marker.unlink(missing_ok=True)
 
     @property
     def unsaved(self) -> str:

@@ -62,6 +62,7 @@ def compile_cache(request: pytest.FixtureRequest) -> CompileCacheFacts:
     from pytest_compilecache.plugin.stats import CompileCacheFacts  # noqa: PLC0415
 
     session = request.config.stash[COLLECTING].session
+    session.locate()
     return CompileCacheFacts(
         directory=session.workspace.inductor if session.workspace else None,
         environment=session.environment.id if session.environment else None,

@@ -29,6 +29,7 @@ class Reporting:
         settings = session.settings
         if session.engine is None and not settings.origins and not options.given(self._config):
             return []
+        session.locate()
         environment = session.environment.id if session.environment else "unknown"
         parts = [f"environment {environment}"]
         if session.workspace is not None and session.workspace.note:
@@ -44,7 +45,8 @@ class Reporting:
         """Save what is new; under strictness, let trouble fail the session."""
         self._collecting.close()
         ours = self._collecting.session
-        ours.finish()
+        compiled = self._collecting.workers_compiled or self._collecting.figures is not None
+        ours.finish(workers_compiled=compiled)
         passed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if ours.settings.strict and passed and self._troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

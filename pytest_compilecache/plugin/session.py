@@ -1,26 +1,25 @@
 """One process's part in a session until torch is imported: the environment and its variables.
 
 It is loaded with the plugin, so it stays light: no dataclass, nothing that only
-compiling needs. It never raises; trouble is kept for the summary.
+compiling needs. Where no setting of ours is given, even the environment waits for
+torch. It never raises; trouble is kept for the summary.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_compilecache.compiling.imports import Callback, ImportWatch
 from pytest_compilecache.compiling.variables import Variables, users_environ
-from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.settings import Settings
-from pytest_compilecache.workspace.place import Workspace, choose_workspace, default_root
 
 if TYPE_CHECKING:
+    from pytest_compilecache.environment import Environment
     from pytest_compilecache.plugin.engine import Engine
+    from pytest_compilecache.workspace.place import Workspace
 
 SHARED = "COMPILECACHE_SESSION"
 
@@ -41,7 +40,7 @@ class CompileSession:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.id = uuid.uuid4().hex
+        self.id = os.urandom(16).hex()
         self.worker = False
         self.environment: Environment | None = None
         self.workspace: Workspace | None = None
@@ -49,21 +48,31 @@ class CompileSession:
         self.failures: list[tuple[str, Exception]] = []
         self.variables = Variables()
         self.users_environ: Mapping[str, str] = {}
+        self._located = False
         self._watch = ImportWatch()
 
     @classmethod
     def begin(cls, settings: Settings) -> CompileSession:
-        """Find out the environment, set the variables, and wait for torch."""
+        """Wait for torch; look at the machine at once only where a setting of ours is given."""
         session = cls(settings)
-        session.users_environ = environ = users_environ(os.environ)
-        try:
-            session._detect(environ)
-            session._place(environ)
-        except Exception as error:  # noqa: BLE001  (the cache is never worth a session)
-            session.failures.append(("the environment", error))
-            session.environment = session.workspace = None
+        session.users_environ = users_environ(os.environ)
+        session._join()
+        if settings.origins:
+            session.locate()
         session._watch.before("torch", session._guarded(session._before_torch))
         return session
+
+    def locate(self) -> None:
+        """Find out the environment and its workspace, and set the variables, once."""
+        if self._located:
+            return
+        self._located = True
+        try:
+            self._detect(self.users_environ)
+            self._place(self.users_environ)
+        except Exception as error:  # noqa: BLE001  (the cache is never worth a session)
+            self.failures.append(("the environment", error))
+            self.environment = self.workspace = None
 
     def _before_torch(self) -> None:
         self.start_engine()
@@ -73,6 +82,7 @@ class CompileSession:
         if self.engine is None:
             from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
 
+            self.locate()
             self.engine = Engine(self)
             self.engine.start(self._watch, self._guarded)
         return self.engine
@@ -93,15 +103,16 @@ class CompileSession:
         """The file by which the session's processes know that one of them restored."""
         return self.workspace.state / f"session-{self.id}.json" if self.workspace else None
 
-    def finish(self) -> None:
+    def finish(self, *, workers_compiled: bool) -> None:
         """Save what is new, if any process of the session may have compiled."""
-        seen_elsewhere = self.marker is not None and self.marker.exists()
-        if not self.worker and (self.engine is not None or seen_elsewhere):
-            if self.engine is None:
-                from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
+        if self.worker or (self.engine is None and not workers_compiled):
+            return
+        if self.engine is None:
+            from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
 
-                self.engine = Engine(self)
-            self.engine.finish()
+            self.locate()
+            self.engine = Engine(self)
+        self.engine.finish()
 
     def end(self) -> None:
         """Give everything in this process back as it was."""
@@ -110,21 +121,27 @@ class CompileSession:
             self.engine.end()
         self.variables.restore()
 
-    def _detect(self, environ: Mapping[str, str]) -> None:
+    def _join(self) -> None:
+        """Take part in the session of an xdist controller, or be one for workers to come."""
         shared = _shared_by_parent()
         if shared is not None:
-            self.worker, self.id = True, shared["id"]
-            self.environment = Environment.from_json(shared["environment"])
-        else:
-            memo = self._root() / "compiler.json"
-            self.environment = detect_environment(environ, compiler_memo=memo)
+            self.worker, self.id = True, shared
+        # A pytest that a test of a worker starts is no worker.
+        self.variables.put(SHARED, "" if self.worker else f"{self.id} {os.getpid()}")
+
+    def _detect(self, environ: Mapping[str, str]) -> None:
+        from pytest_compilecache.environment import detect_environment  # noqa: PLC0415
+
+        memo = self._root() / "compiler.json"
+        self.environment = detect_environment(environ, compiler_memo=memo)
 
     def _place(self, environ: Mapping[str, str]) -> None:
-        environment = self.environment
-        if environment is None:
+        from pytest_compilecache.workspace.place import choose_workspace  # noqa: PLC0415
+
+        if self.environment is None:
             return
         self.workspace = choose_workspace(
-            self._root(), environment.id, environ.get("TORCHINDUCTOR_CACHE_DIR")
+            self._root(), self.environment.id, environ.get("TORCHINDUCTOR_CACHE_DIR")
         )
         self.variables.set("TORCHINDUCTOR_CACHE_DIR", str(self.workspace.inductor))
         if self.settings.store and "TORCHINDUCTOR_CPP_DYNAMIC_THREADS" not in environ:
@@ -133,11 +150,6 @@ class CompileSession:
             self.variables.set("TORCHINDUCTOR_CPP_DYNAMIC_THREADS", "1")
         if self.worker:
             self._share_cores(environ)
-            # A pytest that a test of this worker starts is no worker.
-            self.variables.put(SHARED, "")
-        else:
-            facts = {"id": self.id, "pid": os.getpid(), "environment": environment.to_json()}
-            self.variables.put(SHARED, json.dumps(facts))
 
     def _share_cores(self, environ: Mapping[str, str]) -> None:
         # Every process starts compilers of its own: as many as there are cores,
@@ -148,19 +160,18 @@ class CompileSession:
             self.variables.set("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
 
     def _root(self) -> Path:
+        from pytest_compilecache.workspace.place import default_root  # noqa: PLC0415
+
         return self.settings.dir or default_root()
 
 
-def _shared_by_parent() -> dict[str, str] | None:
-    """The session of the controller when this is one of its workers, else None."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return None
-    try:
-        facts = json.loads(os.environ[SHARED])
-    except (KeyError, ValueError):
+def _shared_by_parent() -> str | None:
+    """The id of the controller's session when this is one of its workers, else None."""
+    words = os.environ.get(SHARED, "").split()
+    if "PYTEST_XDIST_WORKER" not in os.environ or len(words) != len(("id", "process")):
         return None
     # A pytest that a test of the controller starts inherits the variables as well.
-    return facts if facts.get("pid") == os.getppid() else None
+    return words[0] if words[1] == str(os.getppid()) else None
 
 
 def _usable_cores() -> int:

@@ -38,6 +38,7 @@ class XdistHooks:
         sent = (getattr(node, "workeroutput", None) or {}).get(_KEY)
         if sent is None:
             return
+        self._collecting.workers_compiled = True
         if sent["outside"] is not None:
             from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
 
