@@ -6,6 +6,7 @@ Torch never replaces it: every later run fails with "file too short".
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 
 from tests.e2e.conftest import Cold
@@ -38,7 +39,7 @@ def test_killed_while_linking_heals_on_next_session(cold: Cold, machine: Machine
     shim.chmod(shim.stat().st_mode | stat.S_IEXEC)
     once = tmp_path / "killed"
     killed = machine.run(
-        "setsid", "--wait", "python", "-m", "pytest", "-k", "plain",
+        "setsid", "--wait", sys.executable, "-m", "pytest", "-k", "plain",
         cwd=cold.project, env={"KILL_ONCE": str(once)},
     )  # fmt: skip
     assert once.exists()
