@@ -57,18 +57,16 @@ class FallbackBackend:
     def __hash__(self) -> int:
         return hash(type(self).__qualname__)
 
-    def __call__(self, graph: Any, inputs: Any, **_: Any) -> Callable[..., Any]:
+    def __call__(self, graph: Any, inputs: Any, **_: Any) -> Any:
         """Compile a graph; called by Dynamo."""
         try:
-            return _as_callable(
-                private.compile_graph(graph, inputs, config=self.config, guard=self._guard)
-            )
+            return private.compile_graph(graph, inputs, config=self.config, guard=self._guard)
         except Exception as error:
             if _must_pass(error):
                 raise
             self._note(error)
             graph.recompile()
-            return _as_callable(graph.forward)
+            return graph.forward
 
     def _guard(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         def compile_or_fall_back(graph: Any, inputs: Any, **kwargs: Any) -> Any:
@@ -104,18 +102,18 @@ class ForeignBackend:
     def __hash__(self) -> int:
         return hash(type(self).__qualname__)
 
-    def __call__(self, graph: Any, inputs: Any, **_: Any) -> Callable[..., Any]:
+    def __call__(self, graph: Any, inputs: Any, **_: Any) -> Any:
         """Compile a graph; called by Dynamo."""
         import torch  # noqa: PLC0415  (whoever compiles has it loaded)
 
         compiler = torch._dynamo.lookup_backend(self.backend)  # noqa: SLF001  (documented)
         try:
-            return _as_callable(compiler(graph, inputs, **self.keywords))
+            return compiler(graph, inputs, **self.keywords)
         except Exception as error:
             if _must_pass(error):
                 raise
             self.sink.add(CompileEvent("fallback", reason=one_line(error)))
-            return _as_callable(graph.forward)
+            return graph.forward
 
 
 def compile_function(target: Any, options: CompileOptions, sink: EventSink) -> Any:
@@ -177,8 +175,3 @@ def _must_pass(error: Exception) -> bool:
         if alarm or isinstance(each, passing):
             return True
     return False
-
-
-def _as_callable(compiled: Any) -> Callable[..., Any]:
-    result: Callable[..., Any] = compiled
-    return result
