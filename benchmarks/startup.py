@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -14,7 +15,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TypeAlias
 
+Series: TypeAlias = list[tuple[float, float]]
+COUNT = 1000
 WITH: tuple[str, ...] = ()
 WITHOUT = ("-p", "no:compilecache")
 TEXT = """
@@ -39,54 +43,60 @@ def seconds(folder: Path, extra: tuple[str, ...], environ: dict[str, str]) -> tu
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def differences(
-    folder: Path, pairs: int, environ: dict[str, str]
-) -> tuple[list[float], list[float]]:
-    """Seconds that the plugin adds, pair by pair, the order changing from pair to pair."""
-    wall, processor = [], []
-    for number in range(pairs + 1):
-        order = (WITH, WITHOUT) if number % 2 else (WITHOUT, WITH)
-        took = {extra: seconds(folder, extra, environ) for extra in order}
-        if number:  # the first pair warms the file system's cache
-            wall.append(took[WITH][0] - took[WITHOUT][0])
-            processor.append(took[WITH][1] - took[WITHOUT][1])
-    return wall, processor
+def sessions(folder: Path, pairs: int, environ: dict[str, str]) -> dict[tuple[str, ...], Series]:
+    """Seconds of sessions with and without the plugin, in random order within each pair."""
+    found: dict[tuple[str, ...], Series] = {WITH: [], WITHOUT: []}
+    seconds(folder, WITH, environ)  # warms the file system's cache
+    for _ in range(pairs):
+        for extra in random.sample((WITH, WITHOUT), k=2):
+            found[extra].append(seconds(folder, extra, environ))
+    return found
 
 
-def row(name: str, values: list[float], target: str) -> str:
-    """One row of the table, in milliseconds."""
-    low, middle, high = (1000 * value for value in quartiles(values))
+def added(found: dict[tuple[str, ...], Series], kind: int, quarter: int) -> tuple[float, ...]:
+    """What the plugin adds at a quartile, with the 95 % interval of a bootstrap, in seconds."""
+    with_, without = ([each[kind] for each in found[extra]] for extra in (WITH, WITHOUT))
+
+    def difference(ours: list[float], theirs: list[float]) -> float:
+        quartile_of = [statistics.quantiles(values, n=4)[quarter] for values in (ours, theirs)]
+        return quartile_of[0] - quartile_of[1]
+
+    drawn = sorted(
+        difference(random.choices(with_, k=len(with_)), random.choices(without, k=len(without)))
+        for _ in range(2000)
+    )
+    return difference(with_, without), drawn[50], drawn[-50]
+
+
+def row(name: str, values: tuple[float, ...], scale: float, target: str) -> str:
+    """One row of the table."""
+    middle, low, high = (scale * value for value in values)
     return f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} | {target} |"
-
-
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The lower quartile, the median and the upper quartile."""
-    low, middle, high = statistics.quantiles(values, n=4)
-    return low, middle, high
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=25)
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of sessions with 1,000 tests")
     pairs = parser.parse_args().pairs
     with tempfile.TemporaryDirectory() as home:
         environ = {**os.environ, "HOME": home, "PYTHONDONTWRITEBYTECODE": ""}
         found = {}
-        for count in (0, 1000):
+        for count, rounds in ((0, 5 * pairs), (COUNT, pairs)):
             folder = Path(home, f"trivial_{count}")
             folder.mkdir()
             (folder / "pytest.ini").write_text("[pytest]\n")
             (folder / "test_trivial.py").write_text(TEXT.format(count=count))
-            found[count] = differences(folder, pairs, environ)
-    print(f"\n| added by the plugin ({pairs} pairs) | median ms | quartiles | target |")
+            found[count] = sessions(folder, rounds, environ)
+    print(f"\n| added by the plugin, ms ({5 * pairs} and {pairs} pairs) | | 95 % | target |")
     print("|---|---|---|---|")
-    for number, kind in enumerate(("wall", "processor")):
-        few, many = found[0][number], found[1000][number]
-        start = statistics.median(few)
-        each = [(difference - start) / 1000 for difference in many]
-        print(row(f"start-up, {kind} time", few, "<= 10"))
-        print(row(f"per trivial test, {kind} time", each, "<= 0.1"))
+    for kind, clock in enumerate(("wall", "processor")):
+        for quarter, quartile in ((1, "median"), (0, "lower quartile")):
+            start, many = added(found[0], kind, quarter), added(found[COUNT], kind, quarter)
+            each = tuple(value - start[0] for value in many)
+            what = f"{quartile} of {clock} time"
+            print(row(f"start-up, {what}", start, 1000, "<= 10"))
+            print(row(f"per trivial test, {what}", each, 1000 / COUNT, "<= 0.1"))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """The pytest plugin: hooks that delegate. The only importer of pytest.
 
 Loading it imports neither torch nor anything that a suite without compiled
-tests would notice; ``benchmarks/startup.py`` measures that.
+tests would notice; ``benchmarks/startup.py`` measures that. What counts and
+reports is registered only when torch is imported, or there is something to say.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 
 import pytest
 
 from pytest_compilecache.plugin import options
-from pytest_compilecache.plugin.collecting import Collecting
 from pytest_compilecache.plugin.fixtures import (
-    COLLECTING,
+    SESSION,
     compile_cache,
     compile_model,
     compile_stats,
     compiled_model,
     fresh_compile_cache,
 )
-from pytest_compilecache.plugin.reporting import Reporting
 from pytest_compilecache.plugin.session import CompileSession
 
 __all__ = [
@@ -57,17 +57,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark and the hooks of this session."""
+    """Register the mark, and our hooks where there is something to say or to hear."""
     config.addinivalue_line("markers", MARK)
-    collecting = _begin(config)
-    manager = config.pluginmanager
-    manager.register(collecting, "compilecache-collecting")
-    if not collecting.session.worker:
-        manager.register(Reporting(config, collecting), "compilecache-reporting")
-    if manager.hasplugin("xdist"):
-        from pytest_compilecache.plugin.xdist import XdistHooks  # noqa: PLC0415
-
-        manager.register(XdistHooks(collecting), "compilecache-xdist")
+    session = _begin(config)
+    # Workers may compile though the controller never imports torch.
+    has_workers = config.getoption("dist", "no") != "no"
+    if session.configured or options.given(config) or has_workers:
+        _take_part(config, session)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,15 +85,21 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give everything back as it was."""
-    collecting = config.stash.get(COLLECTING, None)
-    if collecting is not None:
-        collecting.session.end()
-        del config.stash[COLLECTING]
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.end()
+        del config.stash[SESSION]
 
 
-def _begin(config: pytest.Config) -> Collecting:
-    collecting = config.stash.get(COLLECTING, None)
-    if collecting is None:
-        collecting = Collecting(CompileSession.begin(options.resolve_settings(config)))
-        config.stash[COLLECTING] = collecting
-    return collecting
+def _begin(config: pytest.Config) -> CompileSession:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        session = config.stash[SESSION] = CompileSession(options.resolve_settings(config))
+        session.begin(functools.partial(_take_part, config, session))
+    return session
+
+
+def _take_part(config: pytest.Config, session: CompileSession) -> None:
+    from pytest_compilecache.plugin.taking_part import take_part  # noqa: PLC0415
+
+    take_part(config, session)

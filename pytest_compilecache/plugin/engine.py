@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from pytest_compilecache.cache import CacheResult, Trouble, restore, save, trouble
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
-from pytest_compilecache.compiling.imports import Callback, ImportWatch
 from pytest_compilecache.compiling.isa import IsaTag
 from pytest_compilecache.compiling.limits import LimitListener, RecompileBudget
 from pytest_compilecache.compiling.recorder import Recorder
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
+from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.heal import heal
 from pytest_compilecache.workspace.place import Workspace

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_compilecache.plugin.collecting import Collecting
+from pytest_compilecache.plugin.session import CompileSession
 
 if TYPE_CHECKING:
     from pytest_compilecache.plugin.stats import CompileCacheFacts, CompileStats
 
-COLLECTING = pytest.StashKey[Collecting]()
+SESSION = pytest.StashKey[CompileSession]()
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
 
     options = options_of(request.node)
-    sink = request.config.stash[COLLECTING].session.start_engine().recorder.sink
+    sink = request.config.stash[SESSION].start_engine().recorder.sink
 
     def compile_it(model: Any, **overrides: Any) -> Any:
         return compile_function(model, replace(options, **overrides), sink)
@@ -51,8 +51,9 @@ def compiled_model(compile_model: Callable[..., Any], model: Any) -> Any:
 def compile_stats(request: pytest.FixtureRequest) -> CompileStats:
     """What this test compiled so far, its fixtures included."""
     from pytest_compilecache.plugin.stats import CompileStats  # noqa: PLC0415
+    from pytest_compilecache.plugin.taking_part import take_part  # noqa: PLC0415
 
-    collecting = request.config.stash[COLLECTING]
+    collecting = take_part(request.config, request.config.stash[SESSION])
     return CompileStats(lambda: collecting.record_so_far(request.node))
 
 
@@ -61,7 +62,7 @@ def compile_cache(request: pytest.FixtureRequest) -> CompileCacheFacts:
     """Facts about the cache in this session."""
     from pytest_compilecache.plugin.stats import CompileCacheFacts  # noqa: PLC0415
 
-    session = request.config.stash[COLLECTING].session
+    session = request.config.stash[SESSION]
     session.locate()
     return CompileCacheFacts(
         directory=session.workspace.inductor if session.workspace else None,
@@ -79,7 +80,7 @@ def fresh_compile_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     """
     from pytest_compilecache.compiling import private  # noqa: PLC0415
 
-    recorder = request.config.stash[COLLECTING].session.start_engine().recorder
+    recorder = request.config.stash[SESSION].start_engine().recorder
     folder = tmp_path / "compile-cache"
     folder.mkdir(mode=0o700)
     names = {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": folder / "triton"}

@@ -1,21 +1,18 @@
-"""Command-line options and their ini twins, made into settings."""
+"""Command-line options and their ini twins, made into settings.
+
+It is loaded with the plugin, and the settings are not, unless one is given.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.settings import (
-    SAVE_POLICIES,
-    Layer,
-    Settings,
-    environment_layer,
-    setting_names,
-)
+if TYPE_CHECKING:
+    from pytest_compilecache.settings import Settings
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "store": {
@@ -23,7 +20,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "folder or URL of the store that compiled artifacts are restored from and saved to",
     },
     "save": {
-        "metavar": "{" + ",".join(SAVE_POLICIES) + "}",
+        "metavar": "{auto,always,never}",
         "help": "save what was compiled to the store: auto (default; not in builds of strangers' "
         "code, or where that cannot be told), always, never",
     },
@@ -54,16 +51,22 @@ def given(config: pytest.Config) -> bool:
     return any(getattr(namespace, _dest(name), None) is not None for name in _OPTIONS)
 
 
-def resolve_settings(config: pytest.Config) -> Settings:
-    """The settings in force.
+def resolve_settings(config: pytest.Config) -> Settings | None:
+    """The settings in force, or None where nobody says anything and the defaults hold.
 
     Raises:
         pytest.UsageError: A value cannot be used.
     """
+    ini = {name: config.getini(_dest(name)) for name in _OPTIONS}
+    variables = {name: os.environ.get(f"COMPILECACHE_{name.upper()}") for name in _OPTIONS}
+    typed = {name: getattr(config.known_args_namespace, _dest(name), None) for name in _OPTIONS}
+    raw = (ini, variables, typed)
+    if all(value is None for values in raw for value in values.values()):
+        return None
+    from pytest_compilecache.errors import SettingsError  # noqa: PLC0415
+    from pytest_compilecache.settings import Layer, Settings, environment_layer  # noqa: PLC0415
+
     here = config.invocation_params.dir
-    ini = {name: config.getini(_dest(name)) for name in setting_names()}
-    namespace = config.known_args_namespace
-    typed = {name: getattr(namespace, _dest(name), None) for name in setting_names()}
     file = config.inipath.name if config.inipath else "ini"
     try:
         return Settings.resolve(

@@ -26,9 +26,9 @@ class Reporting:
     def pytest_report_header(self) -> list[str]:
         """What is in force, once torch is loaded or a setting is given."""
         session = self._collecting.session
-        settings = session.settings
-        if session.engine is None and not settings.origins and not options.given(self._config):
+        if session.engine is None and not session.configured and not options.given(self._config):
             return []
+        settings = session.settings
         session.locate()
         environment = session.environment.id if session.environment else "unknown"
         parts = [f"environment {environment}"]
@@ -48,7 +48,7 @@ class Reporting:
         compiled = self._collecting.workers_compiled or self._collecting.figures is not None
         ours.finish(workers_compiled=compiled)
         passed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-        if ours.settings.strict and passed and self._troubles():
+        if ours.configured and ours.settings.strict and passed and self._troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,17 +8,17 @@ torch. It never raises; trouble is kept for the summary.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.compiling.imports import Callback, ImportWatch
-from pytest_compilecache.compiling.variables import Variables, users_environ
-from pytest_compilecache.settings import Settings
+from pytest_compilecache.imports import Callback, ImportWatch
+from pytest_compilecache.variables import Variables, users_environ
 
 if TYPE_CHECKING:
     from pytest_compilecache.environment import Environment
     from pytest_compilecache.plugin.engine import Engine
+    from pytest_compilecache.settings import Settings
     from pytest_compilecache.workspace.place import Workspace
 
 SHARED = "COMPILECACHE_SESSION"
@@ -28,7 +28,7 @@ class CompileSession:
     """The cache in one process of a session.
 
     Attributes:
-        settings: What is in force.
+        configured: Whether anybody gave a setting of ours.
         id: The session's name, the same in all its processes.
         worker: Whether this is an xdist worker: it neither saves nor reports.
         environment: The environment, or None when it could not be told.
@@ -38,8 +38,9 @@ class CompileSession:
         variables: The variables that were set.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.configured = settings is not None and bool(settings.origins)
+        self._settings = settings
         self.id = os.urandom(16).hex()
         self.worker = False
         self.environment: Environment | None = None
@@ -49,18 +50,30 @@ class CompileSession:
         self.variables = Variables()
         self.users_environ: Mapping[str, str] = {}
         self._located = False
+        self._on_engine: Callable[[], None] = _nothing
         self._watch = ImportWatch()
 
-    @classmethod
-    def begin(cls, settings: Settings) -> CompileSession:
-        """Wait for torch; look at the machine at once only where a setting of ours is given."""
-        session = cls(settings)
-        session.users_environ = users_environ(os.environ)
-        session._join()
-        if settings.origins:
-            session.locate()
-        session._watch.before("torch", session._guarded(session._before_torch))
-        return session
+    def begin(self, on_engine: Callable[[], None]) -> None:
+        """Wait for torch; look at the machine at once only where a setting of ours is given.
+
+        Args:
+            on_engine: Called when the engine is about to start.
+        """
+        self._on_engine = on_engine
+        self.users_environ = users_environ(os.environ)
+        self._join()
+        if self.configured:
+            self.locate()
+        self._watch.before("torch", self._guarded(self._before_torch))
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        if self._settings is None:
+            from pytest_compilecache.settings import Settings  # noqa: PLC0415
+
+            self._settings = Settings()
+        return self._settings
 
     def locate(self) -> None:
         """Find out the environment and its workspace, and set the variables, once."""
@@ -82,6 +95,7 @@ class CompileSession:
         if self.engine is None:
             from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
 
+            self._on_engine()
             self.locate()
             self.engine = Engine(self)
             self.engine.start(self._watch, self._guarded)
@@ -163,6 +177,10 @@ class CompileSession:
         from pytest_compilecache.workspace.place import default_root  # noqa: PLC0415
 
         return self.settings.dir or default_root()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _shared_by_parent() -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_compilecache.compiling.imports import ImportWatch
+from pytest_compilecache.imports import ImportWatch
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pytest_compilecache.compiling.variables import MARK, Variables, users_environ
+from pytest_compilecache.variables import MARK, Variables, users_environ
 
 
 def test_child_does_not_take_ours_for_its_users():

@@ -1,0 +1,31 @@
+"""Registers what counts and reports, once there is something to count or to say.
+
+A suite that never imports torch and gives none of our settings loads nothing of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_compilecache.plugin.collecting import Collecting
+from pytest_compilecache.plugin.session import CompileSession
+
+COLLECTING = pytest.StashKey[Collecting]()
+
+
+def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
+    """Register our hooks in this process, once; also in the middle of a session."""
+    collecting = config.stash.get(COLLECTING, None)
+    if collecting is None:
+        collecting = config.stash[COLLECTING] = Collecting(session)
+        manager = config.pluginmanager
+        manager.register(collecting, "compilecache-collecting")
+        if not session.worker:
+            from pytest_compilecache.plugin.reporting import Reporting  # noqa: PLC0415
+
+            manager.register(Reporting(config, collecting), "compilecache-reporting")
+        if manager.hasplugin("xdist"):
+            from pytest_compilecache.plugin.xdist import XdistHooks  # noqa: PLC0415
+
+            manager.register(XdistHooks(collecting), "compilecache-xdist")
+    return collecting

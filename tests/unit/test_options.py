@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from pytest_compilecache.plugin.options import _OPTIONS
+from pytest_compilecache.settings import SAVE_POLICIES, setting_names
+
+
+def test_every_setting_has_an_option_though_the_options_do_not_load_the_settings():
+    assert tuple(_OPTIONS) == setting_names()
+    assert _OPTIONS["save"]["metavar"] == "{" + ",".join(SAVE_POLICIES) + "}"
+
+
+def test_loading_the_plugin_loads_nothing_that_a_suite_without_torch_does_not_need():
+    code = (
+        "import pytest, sys; before = set(sys.modules); import pytest_compilecache.plugin;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    package = "pytest_compilecache"
+    light = ("plugin", "plugin.options", "plugin.session", "plugin.fixtures")
+    expected = {package, *(f"{package}.{name}" for name in (*light, "imports", "variables"))}
+    assert set(done.stdout.split()) == expected
