@@ -1,1 +1,47 @@
-"""pytest-compilecache: torch.compile test suites that start warm and tell the truth."""
+"""pytest-compilecache: torch.compile test suites that start warm and tell the truth.
+
+Importing it loads nothing else: what a name needs is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_compilecache.cache import CacheResult, OperationStatus
+    from pytest_compilecache.calls import (
+        load_compile_cache,
+        load_compile_cache_result,
+        save_compile_cache,
+        save_compile_cache_result,
+    )
+
+__all__ = [
+    "CacheResult",
+    "OperationStatus",
+    "load_compile_cache",
+    "load_compile_cache_result",
+    "save_compile_cache",
+    "save_compile_cache_result",
+]
+
+_MODULES = {
+    "CacheResult": "cache",
+    "OperationStatus": "cache",
+    "load_compile_cache": "calls",
+    "load_compile_cache_result": "calls",
+    "save_compile_cache": "calls",
+    "save_compile_cache_result": "calls",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,11 +14,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from pytest_compilecache.errors import SettingsError
+from pytest_compilecache.limits import DAY, MIB, Limits
 
 SavePolicy = Literal["auto", "always", "never"]
 SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
 ENVIRONMENT_PREFIX = "COMPILECACHE_"
 
+_MAX_COUNT = 1_000_000_000
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
@@ -47,6 +49,9 @@ class Settings:
         save: Whether new artifacts are saved to the store at the end of a session.
         dir: The folder of the workspaces; by default one in the user's cache folder.
         strict: Whether trouble in the cache fails the session.
+        max_store_mb: MiB that the store may take, at any instant; None for no bound.
+        max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
+        keep_days: Days after which what no session used is deleted.
         origins: Where each setting that is not a default came from.
     """
 
@@ -54,7 +59,19 @@ class Settings:
     save: SavePolicy = "auto"
     dir: Path | None = None
     strict: bool = False
+    max_store_mb: int | None = None
+    max_workspace_mb: int = 10_240
+    keep_days: int = 30
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def limits(self) -> Limits:
+        """What a store and a workspace may take."""
+        return Limits(
+            store_bytes=None if self.max_store_mb is None else self.max_store_mb * MIB,
+            workspace_bytes=self.max_workspace_mb * MIB,
+            keep_seconds=self.keep_days * DAY,
+        )
 
     @classmethod
     def resolve(cls, *layers: Layer) -> Settings:
@@ -124,7 +141,16 @@ def _parse_switch(raw: object, layer: Layer, name: str) -> bool:
     raise _bad(layer, name, raw, "use true or false")
 
 
+def _parse_count(raw: object, layer: Layer, name: str) -> int:
+    text = _text(raw, layer, name)
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_COUNT:
+        return int(text)
+    raise _bad(layer, name, raw, f"use a whole number from 1 to {_MAX_COUNT:,}")
+
+
 def _text(raw: object, layer: Layer, name: str) -> str:
+    if not isinstance(raw, (str, int, os.PathLike)):
+        raise _bad(layer, name, raw, "give one value")
     text = str(raw).strip()
     if "\0" in text or "\n" in text:
         raise _bad(layer, name, raw, "write it on one line")
@@ -143,4 +169,7 @@ _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "save": _parse_save,
     "dir": _parse_dir,
     "strict": _parse_switch,
+    "max_store_mb": _parse_count,
+    "max_workspace_mb": _parse_count,
+    "keep_days": _parse_count,
 }

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
 
-_LOGGER = "torch._dynamo.convert_frame"
 _MESSAGE = "torch._dynamo hit config."
 # Half of Dynamo's accumulated limit, which no setting of ours may exceed.
 _COMPILES_BEFORE_RESET = 128
@@ -64,12 +63,38 @@ class RecompileBudget:
             private.set_recompile_limit(self._user_limit)
 
 
-class LimitListener(logging.Handler):
-    """Hears that Dynamo gave up on a function and runs it eager from now on."""
+class LimitWatch:
+    """Tells that Dynamo gave up on a function and runs it eager from now on.
+
+    Args:
+        note: Takes the function, and the limit with the reason of the last recompile.
+    """
 
     def __init__(self, note: Callable[[str, str], None]) -> None:
-        super().__init__(logging.WARNING)
         self._note = note
+        self._undo: Callable[[], None] = _nothing
+
+    def attach(self) -> None:
+        """Watch, once Dynamo is loaded."""
+        # Where its function has another name, its log is all that there is, and a test
+        # that sets up logging silences it.
+        self._undo = private.note_limits(self._hear) or _Listener(self._hear).attach()
+
+    def undo(self) -> None:
+        """Watch no more."""
+        self._undo()
+
+    def _hear(self, function: str, limit: str, reason: str) -> None:
+        value = private.dynamo_setting(limit)
+        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+
+
+class _Listener(logging.Handler):
+    """Hears it from Dynamo's logger."""
+
+    def __init__(self, hear: Callable[[str, str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._hear = hear
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on the function and the reason of the last recompile."""
@@ -77,11 +102,15 @@ class LimitListener(logging.Handler):
             return
         details = record.args if isinstance(record.args, tuple) else ()
         words = (" ".join(str(detail).split()) for detail in details)
-        limit, value, function, reason = (*words, "", "", "", "")[:4]
-        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+        limit, _, function, reason = (*words, "", "", "", "")[:4]
+        self._hear(function, limit, reason)
 
     def attach(self) -> Callable[[], None]:
         """Listen to Dynamo's logger."""
-        logger = logging.getLogger(_LOGGER)
+        logger = logging.getLogger(private.CONVERT_FRAME)
         logger.addHandler(self)
         return functools.partial(logger.removeHandler, self)
+
+
+def _nothing() -> None:
+    """Undo nothing."""

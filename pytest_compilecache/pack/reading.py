@@ -99,6 +99,21 @@ class PackReader:
             raise KeyError(min(left))
         return self._extract(chosen)
 
+    def damaged(self) -> dict[str, str]:
+        """Read everything; the paths of the files that are not whole, each with the reason."""
+        bad: dict[int, str] = {}
+        for number in range(len(self.index.frames)):
+            try:
+                self._load(number)
+            except PackError as error:
+                bad[number] = error.reason
+        return {
+            file.path: bad[number]
+            for file in self.index.files
+            for number in self._frames_of(file)
+            if number in bad
+        }
+
     def _extract(self, files: list[PackFile]) -> Iterator[tuple[PackFile, Iterator[bytes]]]:
         needed = sorted({number for file in files for number in self._frames_of(file)})
         frames = _FramesAhead(self._load, needed)

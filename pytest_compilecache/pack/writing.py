@@ -97,7 +97,8 @@ def write_pack(
         sources: What to pack, in this order.
         environment: The id of the environment that made the files.
         created: The time, in seconds since 1970.
-        supersedes: Names of packs whose content this one holds as well.
+        supersedes: Names of packs whose content this one holds as well, if nothing is
+            left out; otherwise it supersedes none.
         max_bytes: What the pack may take. Not one byte more is ever written.
         level: zstd's.
 
@@ -117,6 +118,8 @@ def write_pack(
         stream = FrameStream(output, compressors, pool)
         files, skipped = _pack_all(sources, stream)
         stream.finish()
+    if skipped:  # readers would not look for it where it still stands
+        supersedes = ()
     index = PackIndex(environment, created, supersedes, tuple(stream.frames), files)
     name = _write_index(output, index, compressors)
     return WrittenPack(name, output.size, index, skipped)

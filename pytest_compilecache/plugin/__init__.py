@@ -33,7 +33,7 @@ __all__ = [
     "pytest_configure",
     "pytest_load_initial_conftests",
     "pytest_make_collect_report",
-    "pytest_unconfigure",
+    "pytest_sessionfinish",
 ]
 
 MARK = (
@@ -83,18 +83,19 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give everything back as it was."""
-    session = config.stash.get(SESSION, None)
-    if session is not None:
-        session.end()
-        del config.stash[SESSION]
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Save what is new; a conftest may import torch as late as in this very hook."""
+    reporting = session.config.pluginmanager.get_plugin("compilecache-reporting")
+    if reporting is not None:
+        reporting.finish(session)
 
 
 def _begin(config: pytest.Config) -> CompileSession:
     session = config.stash.get(SESSION, None)
     if session is None:
         session = config.stash[SESSION] = CompileSession(options.resolve_settings(config))
+        # Not pytest_unconfigure: it is not called when the command line is wrong.
+        config.add_cleanup(session.end)
         session.begin(functools.partial(_take_part, config, session))
     return session
 

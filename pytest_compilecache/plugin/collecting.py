@@ -90,9 +90,10 @@ class Collecting:
             self._figures().add_outside(record)
 
     def close(self) -> None:
-        """Note what was compiled after the last test."""
+        """Note what was compiled after the last test, and what was used."""
         if self.session.engine is not None:
             self.add_outside(self.session.engine.drain())
+            self.session.engine.close()
 
     def _figures(self) -> SessionFigures:
         if self.figures is None:

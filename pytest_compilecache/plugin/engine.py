@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from pytest_compilecache.cache import CacheResult, Trouble, restore, save, trouble
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
-from pytest_compilecache.compiling.isa import IsaTag
-from pytest_compilecache.compiling.limits import LimitListener, RecompileBudget
+from pytest_compilecache.compiling.limits import LimitWatch, RecompileBudget
+from pytest_compilecache.compiling.protection import Protection
 from pytest_compilecache.compiling.recorder import Recorder
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.imports import Callback, ImportWatch
+from pytest_compilecache.store import folder_of
 from pytest_compilecache.trust import judge_build
-from pytest_compilecache.workspace.heal import heal
+from pytest_compilecache.workspace.evict import Evicted, evict
 from pytest_compilecache.workspace.place import Workspace
+from pytest_compilecache.workspace.sharing import SharedWorkspace
+from pytest_compilecache.workspace.usage import UsageLog
 
 if TYPE_CHECKING:
     from pytest_compilecache.plugin.session import CompileSession
@@ -49,20 +52,29 @@ class Engine:
         self.budget = RecompileBudget()
         self.restored: CacheResult | None = None
         self.saved: CacheResult | None = None
+        self.evicted: Evicted | None = None
+        self._use: SharedWorkspace | None = None
+        self._usage: UsageLog | None = None
         self._undo: list[private.Undo] = []
 
     def start(self, watch: ImportWatch, guarded: Callable[[Callback], Callback]) -> None:
         """Restore, and wait for the parts of torch that compile."""
+        self._share()
         self._restore()
-        watch.after(private.CODECACHE, guarded(self._after_codecache))
+        watch.after(private.CODECACHE, guarded(self._count_builds))
+        protection = Protection(self._session.workspace, self.recorder.sink)
+        protection.attach(watch, guarded)
+        self._undo.append(protection.undo)
         watch.after(private.DYNAMO_UTILS, guarded(self.recorder.widen))
-        for module, bypass, cache in (
-            (private.CODECACHE, "BypassFxGraphCache", "FxGraphCache"),
-            (private.AUTOGRAD_CACHE, "BypassAOTAutogradCache", "AOTAutogradCache"),
+        for module, bypass in (
+            (private.CODECACHE, "BypassFxGraphCache"),
+            (private.AUTOGRAD_CACHE, "BypassAOTAutogradCache"),
         ):
             watch.after(module, guarded(functools.partial(self._hear_bypasses, module, bypass)))
-            watch.after(module, guarded(functools.partial(self._keep_entries_apart, module, cache)))
-        self._undo.append(LimitListener(self._note_limit).attach())
+        limits = LimitWatch(self._note_limit)
+        watch.after(private.CONVERT_FRAME, guarded(limits.attach))
+        self._undo.append(limits.undo)
+        self.recorder.begin()
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""
@@ -71,8 +83,13 @@ class Engine:
             self.budget.spend(self.recorder.compiles, limit_hit=bool(record.count("limit")))
         return record
 
+    def close(self) -> None:
+        """Note on the artifacts which of them this process used."""
+        if self._usage is not None:
+            self._usage.flush()
+
     def finish(self) -> None:
-        """Save what is new, if the settings, and in doubt the build, allow it."""
+        """Save what is new, if the settings, and in doubt the build, allow it; and tidy up."""
         session = self._session
         workspace, environment, store = (
             session.workspace,
@@ -83,10 +100,13 @@ class Engine:
         if session.marker is not None:
             with contextlib.suppress(OSError):
                 session.marker.unlink(missing_ok=True)
-        if workspace is None or environment is None or store is None:
+        if workspace is None or environment is None or not workspace.inductor.is_dir():
             return
-        if not self.unsaved and workspace.inductor.is_dir():
-            self.saved = save(workspace, environment, store)
+        limits = session.settings.limits
+        if store is not None and not self.unsaved:
+            self.saved = save(workspace, environment, store, limits)
+        self._release()
+        self.evicted = evict(workspace, limits)
 
     @property
     def unsaved(self) -> str:
@@ -102,7 +122,9 @@ class Engine:
         early = [trouble(subject, error) for subject, error in self._session.failures]
         results = [result for result in (self.restored, self.saved) if result is not None]
         found = [*early, *(each for result in results for each in result.troubles)]
-        if self._nowhere_to_restore_from():
+        if self.evicted is not None:
+            found += [trouble(each.subject, each) for each in self.evicted.troubles]
+        if not self._session.worker and self._nowhere_to_restore_from():
             store = str(self._session.settings.store)
             remedy = "check its path, or let a session save to it"
             found.append(Trouble(store, "the store does not exist", remedy))
@@ -114,11 +136,30 @@ class Engine:
             undo()
         self._undo.clear()
         self.budget.restore()
+        self._release()
 
     def _nowhere_to_restore_from(self) -> bool:
         store = self._session.settings.store
-        missing = self.restored is not None and self.saved is None
-        return bool(missing and store and "://" not in store and not Path(store).exists())
+        if store is None or self.restored is None or self.saved is not None:
+            return False
+        with contextlib.suppress(CompileCacheError):  # which the restore told
+            return not folder_of(store).exists()
+        return False
+
+    def _share(self) -> None:
+        """Let nobody evict what this process may use, and note what it uses."""
+        session = self._session
+        if session.workspace is not None and session.environment is not None:
+            self._use = SharedWorkspace(session.workspace, session.environment.id)
+            self._use.acquire()
+            self._usage = UsageLog(session.workspace)
+            self._usage.start()
+
+    def _release(self) -> None:
+        if self._use is not None:
+            self._use.release()
+        if self._usage is not None:
+            self._usage.stop()
 
     def _restore(self) -> None:
         """Restore, once in a session, before torch can look for anything."""
@@ -140,7 +181,13 @@ class Engine:
         with _lock(workspace):
             if self._read_restored() is not None:
                 return self.restored  # type: ignore[return-value]
-            result = restore(workspace, environment, self._session.settings.store)
+            result = restore(
+                workspace,
+                environment,
+                self._session.settings.store,
+                self._session.settings.limits,
+                read_only=bool(self.unsaved),
+            )
             for torn in result.torn:
                 if torn.probe:
                     reason = f"a probe library was torn and is healed: {torn.reason}"
@@ -160,26 +207,12 @@ class Engine:
                 self.restored = CacheResult.from_mapping(json.loads(marker.read_bytes()))
         return self.restored
 
-    def _after_codecache(self) -> None:
-        """Protect and count what is compiled from here on."""
+    def _count_builds(self) -> None:
         self.recorder.builds.start()
         self._undo.append(self.recorder.builds.stop)
-        workspace = self._session.workspace
-        if workspace is None:
-            return
-        self._undo.append(private.redirect_headers(workspace.headers))
-        tag = IsaTag(
-            self.recorder.sink, lambda: bool(heal(workspace).torn), workspace.state / "isa.json"
-        )
-        undo = private.tag_cache_keys(tag)
-        if undo is not None:
-            self._undo.append(undo)
 
     def _hear_bypasses(self, module: str, name: str) -> None:
         self._undo.append(private.note_bypasses(module, name, self.recorder.bypasses.append))
-
-    def _keep_entries_apart(self, module: str, cache: str) -> None:
-        self._undo.append(private.keep_entries_apart(module, cache))
 
     def _note_limit(self, function: str, reason: str) -> None:
         self.recorder.sink.add(CompileEvent("limit", function=function, reason=reason))

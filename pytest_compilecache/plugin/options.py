@@ -34,6 +34,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "fail the session when the cache meets trouble, instead of warning",
     },
 }
+# Rarely given, and not for one run only.
+_INI_ONLY = {
+    "max_store_mb": "MiB that the store may take; the oldest packs make room (default: no bound)",
+    "max_workspace_mb": "MiB that the live compile cache is brought down to, the least recently "
+    "used first, when no session uses it (default: 10240)",
+    "keep_days": "days after which what no session used is deleted (default: 30)",
+}
+_NAMES = (*_OPTIONS, *_INI_ONLY)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -43,6 +51,8 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--compilecache-{name}", dest=_dest(name), **arguments)
         kind: Any = "bool" if arguments.get("action") == "store_true" else "string"
         parser.addini(_dest(name), f"same as --compilecache-{name}", type=kind, default=None)
+    for name, text in _INI_ONLY.items():
+        parser.addini(_dest(name), text, type="string", default=None)
 
 
 def given(config: pytest.Config) -> bool:
@@ -57,8 +67,8 @@ def resolve_settings(config: pytest.Config) -> Settings | None:
     Raises:
         pytest.UsageError: A value cannot be used.
     """
-    ini = {name: config.getini(_dest(name)) for name in _OPTIONS}
-    variables = {name: os.environ.get(f"COMPILECACHE_{name.upper()}") for name in _OPTIONS}
+    ini = {name: _ini(config, name) for name in _NAMES}
+    variables = {name: os.environ.get(f"COMPILECACHE_{name.upper()}") for name in _NAMES}
     typed = {name: getattr(config.known_args_namespace, _dest(name), None) for name in _OPTIONS}
     raw = (ini, variables, typed)
     if all(value is None for values in raw for value in values.values()):
@@ -76,6 +86,14 @@ def resolve_settings(config: pytest.Config) -> Settings | None:
         )
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _ini(config: pytest.Config, name: str) -> object:
+    try:
+        return config.getini(_dest(name))
+    except (TypeError, ValueError) as error:  # of pytest's own parsing, which names nothing
+        file = config.inipath.name if config.inipath else "ini"
+        raise pytest.UsageError(f"{_dest(name)} ({file}): {error}") from None
 
 
 def _dest(name: str) -> str:

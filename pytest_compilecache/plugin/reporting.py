@@ -40,8 +40,7 @@ class Reporting:
             parts.append("TORCHINDUCTOR_CPP_DYNAMIC_THREADS=1 is set")
         return ["compilecache: " + "; ".join(parts)]
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def finish(self, session: pytest.Session) -> None:
         """Save what is new; under strictness, let trouble fail the session."""
         self._collecting.close()
         ours = self._collecting.session

@@ -24,7 +24,7 @@ def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
             from pytest_compilecache.plugin.reporting import Reporting  # noqa: PLC0415
 
             manager.register(Reporting(config, collecting), "compilecache-reporting")
-        if manager.hasplugin("xdist"):
+        if manager.hasplugin("xdist") or manager.hasplugin("xdist.plugin"):
             from pytest_compilecache.plugin.xdist import XdistHooks  # noqa: PLC0415
 
             manager.register(XdistHooks(collecting), "compilecache-xdist")

@@ -74,6 +74,8 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
     asked = f"; {_number(fresh, 'test')} cold on request" if fresh else ""
     if figures.warm:
         tests = _number(len(figures.expected), "compiled test")
+        if not figures.expected:
+            tests = "all that was compiled outside of tests"
         saved = f"{_seconds(all_of_it.seconds_saved)} of compiling saved"
         return Line(f"warm: {tests}, {what}, {saved}{_origin(outcome)}{asked}", "good")
     if not all_of_it.compiled:
@@ -81,9 +83,11 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
     if not (all_of_it.count("hit") or all_of_it.count("miss") or all_of_it.builds):
         graphs = _number(all_of_it.graphs, "graph")
         return Line(f"nothing came from the cache or went into it: {graphs} captured{asked}")
-    cold = len(figures.cold())
+    cold = f"{len(figures.cold())} of {_number(len(figures.expected), 'compiled test')} cold"
+    if not figures.expected:
+        cold = "what was compiled outside of tests"
     return Line(
-        f"not warm: {cold} of {_number(len(figures.expected), 'compiled test')} cold, "
+        f"not warm: {cold}, "
         f"{_number(all_of_it.count('miss'), 'miss', 'misses')}, {what}, "
         f"{_seconds(all_of_it.seconds)} spent compiling{_origin(outcome)}{asked}",
         "bad" if _eager(all_of_it) else "plain",
@@ -164,8 +168,9 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
 def _stored(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:
     saved = outcome.saved
     if saved is not None and saved.status is OperationStatus.SUCCESS:
-        # Files that no test here accounts for come from processes of the tests' own.
-        source = ", compiled by other processes," if figures.warm else ""
+        # Files that no test here accounts for come from processes of the tests' own, or
+        # from sessions that had no store.
+        source = " compiled elsewhere," if figures.warm and saved.files > saved.refreshed else ""
         yield Line(
             f"saved {_amount(saved)}{source} to {outcome.store} in {_seconds(saved.seconds)}",
             "good",

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from pytest_compilecache.errors import SettingsError
+from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.store.base import (
     ObjectMissingError,
     Staged,
@@ -15,14 +16,17 @@ from pytest_compilecache.store.base import (
     StoredObject,
 )
 from pytest_compilecache.store.directory import DirectoryStore
+from pytest_compilecache.store.read_only import ReadOnlyStore
 
 __all__ = [
     "DirectoryStore",
     "ObjectMissingError",
+    "ReadOnlyStore",
     "Staged",
     "Store",
     "StoreAccessError",
     "StoredObject",
+    "folder_of",
     "open_store",
 ]
 
@@ -31,11 +35,21 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _REMEDY = "name a folder, or write its URL as file:///path/to/folder"
 
 
-def open_store(location: str | os.PathLike[str]) -> Store:
+def open_store(location: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Store:
     """The store at a place, which need not exist: it is made when it is first written to.
 
     Args:
         location: A folder, or its ``file://`` URL. ``~`` is the home directory.
+        limits: What those who write to it may take.
+
+    Raises:
+        SettingsError: The place cannot be understood, or is of a kind that is not supported.
+    """
+    return DirectoryStore(folder_of(location), limits)
+
+
+def folder_of(location: str | os.PathLike[str]) -> Path:
+    """The folder that a store's place names.
 
     Raises:
         SettingsError: The place cannot be understood, or is of a kind that is not supported.
@@ -45,11 +59,11 @@ def open_store(location: str | os.PathLike[str]) -> Store:
         raise SettingsError(f"store {text!r}", "it is not the name of a place", _REMEDY)
     scheme = _SCHEME.match(text)
     if scheme is None:
-        return DirectoryStore(_expanded(text))
+        return _expanded(text)
     if scheme[1].lower() != "file":
         reason = f"the scheme {scheme[1]}:// is not supported; file:// is"
         raise SettingsError(f"store {text}", reason, _REMEDY)
-    return DirectoryStore(_path_of(text))
+    return _path_of(text)
 
 
 def _expanded(text: str) -> Path:

@@ -98,6 +98,9 @@ class Store(Protocol):
         * An object that was opened can be read to its end, or reading raises.
         * Trouble is a ``StoreError`` with reason and remedy.
 
+        * What a killed process had staged is removed, at the latest when a later
+          one stages something; what a live one stages is not.
+
     Not promised:
         * A listing is no snapshot: it may or may not show what is published or
           deleted meanwhile, and what it shows may be gone.
@@ -134,6 +137,13 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object, or do nothing when it is missing."""
+
+    def clock(self) -> float:
+        """Now, in seconds since 1970, by the clock that ``modified`` is of.
+
+        Raises:
+            StoreError: It cannot be told without writing, and the store cannot be written.
+        """
 
 
 def check_key(key: str) -> str:

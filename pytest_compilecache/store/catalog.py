@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import nlargest
 
 from pytest_compilecache.errors import PackError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
-from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment
+from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment, is_name
 from pytest_compilecache.store.base import ObjectMissingError, Store
 
 LAYOUT = "v1"
 MAX_DESCRIPTION = 64 * 1024
 MAX_ENVIRONMENTS = 256
+MAX_NOTE = 1024
 
 _DESCRIPTION = re.compile(rf"{LAYOUT}/({ENVIRONMENT_ID})/environment\.json")
 _PACK = re.compile(r"([0-9a-f]{64})\.pack")
@@ -83,6 +84,50 @@ class Catalog:
                 reason = f"it was made in the environment {made_in}, and lies in another's folder"
                 raise PackError(name, reason, f"delete {key} from the store")
             yield reader
+
+    def readable(
+        self, packs: Iterable[PackRef], superseded: set[str]
+    ) -> Generator[tuple[PackRef, PackReader | PackError | None]]:
+        """Open packs in turn, the newest first, without those that another one took over.
+
+        Args:
+            packs: The packs.
+            superseded: The names of packs to leave out; what an opened pack supersedes is added.
+
+        Yields:
+            Each with its reader, which is closed at the next one; with what is wrong with
+            it; or with None when it is gone since it was listed.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        for ref in sorted(packs, key=lambda each: (each.modified, each.name), reverse=True):
+            if ref.name in superseded:
+                continue
+            try:
+                with self.open_pack(ref) as reader:
+                    superseded.update(reader.index.supersedes)
+                    yield ref, reader
+            except ObjectMissingError:
+                yield ref, None
+            except PackError as error:
+                yield ref, error
+
+    def suspect(self, name: str, reason: str) -> None:
+        """Note that a pack seems to be damaged, for those who can write it again.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        with self.store.stage() as staged:
+            staged.file.write(reason.encode()[:MAX_NOTE])
+            staged.publish(f"{self._base}/suspect/{check_name(name)}")
+
+    def suspects(self) -> set[str]:
+        """The names of the packs that somebody found damaged. A note may be wrong, or a lie."""
+        prefix = f"{self._base}/suspect"
+        found = (each.key[len(prefix) + 1 :] for each in self.store.list(prefix))
+        return {name for name in found if is_name(name)}
 
     def publish(
         self,
@@ -163,6 +208,15 @@ class Catalog:
             return None
 
     def _key(self, name: str) -> str:
-        if not _PACK.fullmatch(f"{name}.pack"):
-            raise PackError(f"{name!r:.80}", "it is not the name of a pack")
-        return f"{self._base}/packs/{name}.pack"
+        return f"{self._base}/packs/{check_name(name)}.pack"
+
+
+def check_name(name: str) -> str:
+    """The same name, when a pack can have it.
+
+    Raises:
+        PackError: It is none, and might lead elsewhere.
+    """
+    if not is_name(name):
+        raise PackError(f"{name!r:.80}", "it is not the name of a pack")
+    return name

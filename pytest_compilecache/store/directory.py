@@ -14,13 +14,14 @@ import contextlib
 import errno
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_compilecache._filesystem import kernel_locks_hold
 from pytest_compilecache.errors import StoreError
+from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.store.base import (
     Listing,
     ObjectMissingError,
@@ -29,8 +30,11 @@ from pytest_compilecache.store.base import (
     is_key,
 )
 from pytest_compilecache.store.refusals import StoreFile, explained
+from pytest_compilecache.store.staging import StagedFile, sweep, temporary_name
+from pytest_compilecache.store.turns import Turns
 
 _TEMPORARY = "tmp"
+_TURNS = "turns"  # inside it
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _SHARED_FOLDER, _SHARED_FILE = 0o775, 0o664  # less the umask; never writable by everybody
 
@@ -49,10 +53,17 @@ class DirectoryStore:
 
     Args:
         root: The folder.
+        limits: What those who write to it may take.
+        kernel_locks: Whether kernel locks can be trusted there; by default its kind of
+            file system tells.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, limits: Limits = DEFAULT_LIMITS, *, kernel_locks: bool | None = None
+    ) -> None:
         self._root = Path(os.path.abspath(root))  # noqa: PTH100  (resolve() would follow links)
+        self._limits = limits
+        self._kernel_locks = kernel_locks
 
     @property
     def url(self) -> str:
@@ -91,17 +102,29 @@ class DirectoryStore:
         return io.BufferedReader(raw)
 
     @contextlib.contextmanager
-    def stage(self) -> Iterator[_StagedFile]:
-        """Begin an object; what is not published inside the context is dropped."""
-        with explained(self._root):
-            folder_mode, file_mode = self._prepare_root()
-            folder = self._root / _TEMPORARY
-            _make_folder(folder, folder_mode)
-            staged = _StagedFile(self, folder / _temporary_name(), file_mode, folder_mode)
-        try:
+    def stage(self) -> Iterator[_Staged]:
+        """Begin an object; what is not published inside the context is dropped.
+
+        Raises:
+            StoreBusyError: Too many others write to the store.
+            StoreFullError: In the context, when there is no room for what is written.
+        """
+        with contextlib.ExitStack() as stack:
+            with explained(self._root):
+                folder_mode, file_mode = self._prepare_root()
+                room = self._take_turn(stack, folder_mode, file_mode)
+                file = StagedFile(
+                    self._root / _TEMPORARY / temporary_name(),
+                    file_mode,
+                    store=self._root,
+                    room=room,
+                    free_bytes=self._limits.free_bytes,
+                )
+                staged = _Staged(self, file, folder_mode)
+                stack.callback(staged.discard)
+                self._kernel_locks = self._trusts_locks() and file.locked
+                self._sweep(os.fstat(file.fileno()).st_mtime)
             yield staged
-        finally:
-            staged.discard()
 
     def delete(self, key: str) -> None:
         """Remove an object, or do nothing when it is missing."""
@@ -113,6 +136,48 @@ class DirectoryStore:
                 pass
             except NotADirectoryError:
                 self._check_root()
+
+    def clock(self) -> float:
+        """Now, by the clock of the file system."""
+        with explained(self._root):
+            folder_mode, file_mode = self._prepare_root()
+            folder = self._root / _TEMPORARY
+            _make_folder(folder, folder_mode)
+            path = folder / temporary_name()
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode)
+                try:
+                    now = os.fstat(descriptor).st_mtime
+                finally:
+                    os.close(descriptor)
+            finally:
+                path.unlink(missing_ok=True)
+            self._sweep(now)
+            return now
+
+    def _take_turn(
+        self, stack: contextlib.ExitStack, folder_mode: int, file_mode: int
+    ) -> int | None:
+        """Wait for our turn; the bytes that may then be written, or None for no bound."""
+        folder = self._root / _TEMPORARY / _TURNS
+        _make_folder(folder, folder_mode)
+        limits = self._limits
+        turns = Turns(folder, limits.lock_seconds, kernel=self._trusts_locks(), mode=file_mode)
+        stack.enter_context(turns.take("save", limits.concurrent_saves, self._root))
+        if limits.store_bytes is None:
+            return None
+        # Two that both find room for themselves would exceed the limit together.
+        stack.enter_context(turns.take("size", 1, self._root))
+        return limits.store_bytes - _size_of(self._root)
+
+    def _sweep(self, now: float) -> None:
+        seconds = self._limits.incomplete_seconds
+        sweep(self._root / _TEMPORARY, now, seconds, kernel=self._trusts_locks())
+
+    def _trusts_locks(self) -> bool:
+        if self._kernel_locks is None:
+            self._kernel_locks = kernel_locks_hold(self._root)
+        return self._kernel_locks
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key).split("/"))
@@ -130,16 +195,22 @@ class DirectoryStore:
         return (_PRIVATE_FOLDER, _PRIVATE_FILE) if private else (_SHARED_FOLDER, _SHARED_FILE)
 
 
-class _StagedFile:
+class _Staged:
     """A file in ``tmp/`` that becomes an object, or nothing."""
 
-    def __init__(self, store: DirectoryStore, path: Path, file_mode: int, folder_mode: int) -> None:
+    def __init__(self, store: DirectoryStore, raw: StagedFile, folder_mode: int) -> None:
         self._store = store
-        self._path = path
+        self._path = Path(raw.name)
         self._folder_mode = folder_mode
         self._published = False
-        self._raw = StoreFile(path, "x", opener=lambda name, flags: os.open(name, flags, file_mode))
-        self._file = io.BufferedWriter(self._raw)
+        self._raw = raw
+        self._file = io.BufferedWriter(raw)
+
+    def discard(self) -> None:
+        """Remove the temporary name."""
+        self._raw.close()  # before its buffer, whose flush to a full disk would raise once more
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
     @property
     def file(self) -> BinaryIO:
@@ -154,19 +225,12 @@ class _StagedFile:
         with explained(target):
             self._file.flush()
             os.fsync(self._raw.fileno())  # or a power failure leaves the name of an empty file
-            self._file.close()
             _make_folder(target.parent, self._folder_mode)
             made = _create(self._path, target)
             self._published = True
             # Also when another process made it: it may not have come so far yet.
             _sync_folder(target.parent)
         return made
-
-    def discard(self) -> None:
-        """Remove the temporary name."""
-        self._raw.close()  # before its buffer, whose flush to a full disk would raise once more
-        with contextlib.suppress(OSError):
-            self._path.unlink()
 
 
 def _create(temporary: Path, target: Path) -> bool:
@@ -235,7 +299,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _temporary_name() -> str:
-    # Containers that share a volume have the same process ids, and often one host name.
-    host = re.sub(r"[^A-Za-z0-9-]", "-", os.uname().nodename)[:40]
-    return f"{host}-{os.getpid()}-{os.urandom(8).hex()}"
+def _size_of(root: Path) -> int:
+    """Bytes of all files of a store, also of those that are being written."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # deleted since the listing
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
+    return total

@@ -19,7 +19,7 @@ _QUARANTINE_DAYS = 7
 # Its owner may live in another container that shares this folder, where the
 # process number says nothing; an hour is longer than any write takes.
 _TEMPORARY_SECONDS = 3600
-_TORCH_TEMPORARY = re.compile(r"\.(\d+)\.\d+\.tmp$")
+_TEMPORARY = re.compile(r"\.(\d+)\.\d+\.tmp$|^\.compilecache-(\d+)-[0-9a-f]+\.tmp$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,12 @@ def _move(workspace: Workspace, location: Path) -> None:
 
 def _set_aside_temporary_files(workspace: Workspace) -> None:
     for location in temporary_files(workspace):
-        match = _TORCH_TEMPORARY.search(location.name)
+        match = _TEMPORARY.search(location.name)
         try:
             old = time.time() - location.stat().st_mtime > _TEMPORARY_SECONDS
         except FileNotFoundError:
             continue
-        if old and not (match and _alive(int(match.group(1)))):
+        if old and not (match and _alive(int(match[1] or match[2]))):
             _move(workspace, location)
 
 

@@ -48,6 +48,20 @@ class Ledger:
         self.seen[file.path] = (file.size, file.modified)
         self.changed = True
 
+    def add_restored(self, path: str, size: int, modified: int) -> None:
+        """Note that a file was written whole, its digest checked."""
+        self.seen[path] = (size, modified)
+        self.changed = True
+
+    def save_restored(self) -> None:
+        """Write the ledger with what was restored, if anything was.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self.changed:
+            self._write(self.seen)
+
     def save(self, present: Mapping[str, WorkspaceFile]) -> None:
         """Write the ledger, without files that are gone, if there is news.
 
@@ -56,7 +70,9 @@ class Ledger:
         """
         if not self.changed and len(self.seen) <= len(present):
             return
-        kept = {path: self.seen[path] for path in present if path in self.seen}
-        content = json.dumps({"version": _VERSION, "files": kept}, separators=(",", ":"))
+        self._write({path: self.seen[path] for path in present if path in self.seen})
+
+    def _write(self, files: Mapping[str, tuple[int, int]]) -> None:
+        content = json.dumps({"version": _VERSION, "files": files}, separators=(",", ":"))
         write_atomically(self.path, content.encode())
         self.changed = False

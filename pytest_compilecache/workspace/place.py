@@ -51,6 +51,7 @@ class Workspace:
         Raises:
             WorkspaceError: A folder cannot be made, is not ours, or others can write to it.
         """
+        _check_way(self.root.parent)
         for folder in (self.root.parent, self.root, self.inductor, self.headers, self.state):
             _make_private(folder)
         stamp = self.inductor / STAMP
@@ -116,6 +117,21 @@ def _foreign(directory: Path, environment_id: str) -> str | None:
     except (OSError, UnicodeDecodeError):
         return "has an unreadable stamp"
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
+
+
+def _check_way(folder: Path) -> None:
+    """Refuse a place that anybody could replace by one of his own."""
+    for above in folder.parents:
+        try:
+            mode = above.stat().st_mode
+        except OSError:
+            continue  # made later, or refused with a reason
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise WorkspaceError(
+                folder,
+                f"lies in {above}, where everybody can replace it",
+                "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+            )
 
 
 def _make(folder: Path) -> None:

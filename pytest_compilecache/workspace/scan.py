@@ -27,12 +27,19 @@ class WorkspaceFile:
         location: Where it lies.
         size: In bytes.
         modified: In nanoseconds.
+        accessed: In nanoseconds.
     """
 
     path: str
     location: Path
     size: int
     modified: int
+    accessed: int = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether it was read since it was written or restored."""
+        return self.accessed > self.modified
 
 
 def scan(workspace: Workspace) -> dict[str, WorkspaceFile]:
@@ -70,7 +77,9 @@ def _walk(folder: Path, prefix: str, *, top: bool = False) -> Iterator[Workspace
         except FileNotFoundError:
             continue  # renamed by torch between the listing and now
         if stat.S_ISREG(status.st_mode):
-            yield WorkspaceFile(path, Path(entry.path), status.st_size, status.st_mtime_ns)
+            yield WorkspaceFile(
+                path, Path(entry.path), status.st_size, status.st_mtime_ns, status.st_atime_ns
+            )
 
 
 def _is_skipped_folder(name: str) -> bool:

@@ -71,3 +71,12 @@ def test_empty_value_takes_back_what_an_earlier_layer_says():
 def test_home_of_nobody_is_named():
     with pytest.raises(SettingsError, match="no such user"):
         Settings.resolve(layer(dir="~nobody-of-this-name/x"))
+
+
+def test_counts_are_whole_and_positive():
+    settings = Settings.resolve(layer(max_store_mb="2", keep_days="7"))
+    assert settings.limits.store_bytes == 2 * 1024 * 1024
+    assert settings.limits.keep_seconds == 7 * 86_400
+    for wrong in ("0", "-1", "1.5", "many", "9" * 30):
+        with pytest.raises(SettingsError, match="whole number"):
+            Settings.resolve(layer(max_store_mb=wrong))

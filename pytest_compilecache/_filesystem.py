@@ -1,0 +1,119 @@
+"""On which file system a path lies, and what may be expected of it. It writes nothing.
+
+Source: proc(5), "/proc/pid/mountinfo".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_POINT_FIELD = 4
+_LEAST_FIELDS = 6
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+
+# Machines that mount these see each other's files, but not, or not surely, each
+# other's locks. On the last line: the machine is virtual, and the other is its host.
+_NETWORK = frozenset(
+    {"nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "gpfs", "beegfs", "fhgfs"}
+    | {"afs", "coda", "ncpfs", "glusterfs", "orangefs", "pvfs2", "panfs", "wekafs"}
+    | {"9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs", "fakeowner", "osxfs", "grpcfuse"}
+)
+# Where such a program knows no locks, the kernel grants them by itself: they seem to
+# work while another machine holds the same one. Only these stay on this machine.
+_FUSE = "fuse"
+_LOCAL_FUSE = frozenset(
+    {"bindfs", "encfs", "exfat", "fuse-overlayfs", "gocryptfs", "lxcfs", "mergerfs", "ntfs"}
+    | {"ntfs-3g", "squashfuse", "unionfs", "unionfs-fuse", "veracrypt"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filesystem:
+    """A mounted file system.
+
+    Attributes:
+        point: Where it is mounted; empty where this system does not tell.
+        kind: Its type in the words of the kernel; empty where this system does not tell.
+    """
+
+    point: str
+    kind: str
+
+    @property
+    def is_network(self) -> bool:
+        """Whether processes elsewhere may use the same files without seeing our locks.
+
+        A kind that nobody has heard of counts as local: there a lock that cannot
+        be had is an error, and no lock that lies.
+        """
+        kind, _, program = self.kind.partition(".")
+        if kind == _FUSE:
+            return program not in _LOCAL_FUSE
+        return kind in _NETWORK
+
+
+UNKNOWN = Filesystem("", "")
+
+
+def filesystem_of(path: Path) -> Filesystem:
+    """The file system that holds a path, whether or not the path exists yet.
+
+    Returns:
+        What the kernel tells, `UNKNOWN` where it tells nothing (other systems than Linux).
+    """
+    try:
+        table = _MOUNTS.read_bytes()
+    except OSError:
+        return UNKNOWN
+    return holder(os.path.realpath(path), parse_mounts(table))
+
+
+def kernel_locks_hold(path: Path) -> bool:
+    """Whether a kernel lock taken there binds everybody who can see the file."""
+    return not filesystem_of(path).is_network
+
+
+def free_bytes(path: Path) -> int:
+    """The bytes that this user may still write where a path lies or will be made.
+
+    Raises:
+        OSError: The file system does not answer.
+    """
+    return shutil.disk_usage(_nearest_folder(path)).free
+
+
+def parse_mounts(table: bytes) -> Iterator[Filesystem]:
+    r"""The entries of a mountinfo file, in order.
+
+    Examples:
+        >>> list(parse_mounts(rb"36 35 98:0 / /my\040disk rw shared:1 - ext3 /dev/root rw"))
+        [Filesystem(point='/my disk', kind='ext3')]
+    """
+    for line in table.splitlines():
+        before, dash, after = line.partition(b" - ")
+        fields, kind = before.split(), after.split()
+        if dash and kind and len(fields) >= _LEAST_FIELDS:
+            point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), fields[_POINT_FIELD])
+            yield Filesystem(os.fsdecode(point), os.fsdecode(kind[0]))
+
+
+def holder(path: str, mounts: Iterable[Filesystem]) -> Filesystem:
+    """The file system, of those mounted, that holds an absolute path without links."""
+    found = UNKNOWN
+    for mount in mounts:
+        inside = path == mount.point or path.startswith(mount.point.rstrip("/") + "/")
+        # Of two at the same point the later one hides the other.
+        if inside and len(mount.point) >= len(found.point):
+            found = mount
+    return found
+
+
+def _nearest_folder(path: Path) -> Path:
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links)
+    return next(each for each in (absolute, *absolute.parents) if each.exists())

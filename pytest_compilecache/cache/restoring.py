@@ -1,0 +1,192 @@
+"""Brings what a workspace lacks out of a store. It replaces nothing and leaves no half file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
+from pytest_compilecache.environment import Environment, nearest
+from pytest_compilecache.errors import CompileCacheError, PackError, StoreError, WorkspaceError
+from pytest_compilecache.limits import Limits
+from pytest_compilecache.pack import PackFile, PackReader
+from pytest_compilecache.store.catalog import Catalog, PackRef
+from pytest_compilecache.workspace.heal import Healed
+from pytest_compilecache.workspace.ledger import Ledger
+from pytest_compilecache.workspace.place import Workspace
+
+_MAX_TROUBLES = 20
+# A pack that was listed and is gone was pruned, and its content stands in one
+# that was published before: a new listing shows it.
+_LISTINGS = 4
+
+
+def restore_from(
+    workspace: Workspace, catalog: Catalog, healed: Healed, limits: Limits
+) -> CacheResult:
+    """Write to the workspace what the store holds and it lacks, the newest first.
+
+    Raises:
+        CompileCacheError: The store cannot be read, or the workspace not be written.
+        OSError: The same.
+    """
+    task = _Restoring(workspace, catalog, limits, {*healed.whole, *healed.busy})
+    found = _restore_all(task)
+    task.ledger.save_restored()
+    if not found:
+        return CacheResult(OperationStatus.DOES_NOT_EXIST, troubles=tuple(task.troubles))
+    status = OperationStatus.SUCCESS if task.files else OperationStatus.SKIPPED
+    if task.troubles:
+        status = OperationStatus.ERROR
+    return CacheResult(status, task.files, task.bytes, task.packs, troubles=tuple(task.troubles))
+
+
+def explain(environment: Environment, catalog: Catalog) -> str:
+    """How the nearest environment in the store differs from this one."""
+    others = []
+    for text in catalog.environments().values():
+        with contextlib.suppress(CompileCacheError):
+            others.append(Environment.from_json(text))
+    closest = nearest(environment, others)
+    differences = environment.differences(closest) if closest is not None else ()
+    return "; ".join(_difference(each.field, each.here, each.there) for each in differences)
+
+
+@dataclass(slots=True)
+class _Restoring:
+    """What is being restored, and what came of it so far."""
+
+    workspace: Workspace
+    catalog: Catalog
+    limits: Limits
+    present: set[str]
+    files: int = 0
+    bytes: int = 0
+    packs: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger.load(self.workspace)
+
+    def note(self, subject: object, error: Exception) -> None:
+        if len(self.troubles) < _MAX_TROUBLES:
+            self.troubles.append(trouble(subject, error))
+
+
+def _restore_all(task: _Restoring) -> bool:
+    """Restore from every pack; whether there is any."""
+    seen: set[str] = set()
+    superseded: set[str] = set()
+    for _ in range(_LISTINGS):
+        refs = [ref for ref in task.catalog.packs() if ref.name not in seen]
+        again = False
+        with contextlib.closing(task.catalog.readable(refs, superseded)) as packs:
+            for ref, reader in packs:
+                seen.add(ref.name)
+                if isinstance(reader, PackError):
+                    _report(task, ref, reader)
+                elif reader is None:
+                    again = True
+                elif not _restore_pack(task, ref, reader):
+                    # What it should have taken over may still be there.
+                    superseded.difference_update(reader.index.supersedes)
+                    again = again or bool(reader.index.supersedes)
+        if not again:
+            break
+    return bool(seen)
+
+
+def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
+    """Restore what is wanted of a pack; False when some of it is damaged."""
+    wanted = [file for file in reader.index.files if file.path not in task.present]
+    if not wanted:
+        return True
+    needed = sum(file.size for file in wanted)
+    room = shutil.disk_usage(task.workspace.root).free - task.limits.free_bytes
+    if needed > room:
+        reason = f"{needed:,} bytes are to be restored, and the disk has room for {max(room, 0):,}"
+        remedy = "free space there, or choose another place with --compilecache-dir"
+        task.note(task.workspace.root, WorkspaceError(task.workspace.root, reason, remedy))
+        return True
+    written, damage = _extract(task, ref, reader, {file.path for file in wanted})
+    task.present.update(file.path for file in written)
+    task.files += len(written)
+    task.bytes += sum(file.size for file in written)
+    task.packs += bool(written)
+    if damage is not None:
+        _report(task, ref, damage)
+    return damage is None
+
+
+def _extract(
+    task: _Restoring, ref: PackRef, reader: PackReader, wanted: Collection[str]
+) -> tuple[list[PackFile], PackError | None]:
+    areas = dict(task.workspace.areas())
+    written: list[PackFile] = []
+    damage: PackError | None = None
+    # As old as their pack: what torch does not use is not the most recently used.
+    age = int(ref.modified * 1e9)
+    for file, chunks in reader.extract(wanted):
+        area, _, below = file.path.partition("/")
+        if area not in areas:
+            continue
+        try:
+            _write(areas[area] / below, file.mode, age, chunks)
+        except PackError as error:
+            damage = damage or error
+            continue
+        except (IsADirectoryError, NotADirectoryError, FileExistsError):
+            place = areas[area] / below
+            reason = "something else is in the place of this file"
+            task.note(place, WorkspaceError(place, reason, f"move {place} away"))
+            continue
+        task.ledger.add_restored(file.path, file.size, age)
+        written.append(file)
+    return written, damage
+
+
+def _report(task: _Restoring, ref: PackRef, error: PackError) -> None:
+    """A bad pack is a miss: what it held may stand in another one, or is made and saved again."""
+    task.note(task.catalog.store.url, error)
+    with contextlib.suppress(StoreError):  # a reader may well have no right to write
+        task.catalog.suspect(ref.name, error.reason)
+
+
+def _write(target: Path, mode: int, age: int, chunks: Iterable[bytes]) -> None:
+    """Write one file so that it is there whole or not at all."""
+    name, handle = _create_beside(target)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fchmod(handle, mode)
+            os.utime(handle, ns=(age, age))
+        os.replace(name, target)  # noqa: PTH105  (called for every file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108
+        raise
+
+
+def _create_beside(target: Path) -> tuple[str, int]:
+    # tempfile.mkstemp draws a name and checks a folder's mode for every file of ten thousand.
+    name = f"{target.parent}/.compilecache-{os.getpid()}-{os.urandom(6).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return name, os.open(name, flags, 0o600)
+    except FileNotFoundError:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return name, os.open(name, flags, 0o600)
+
+
+def _difference(field_name: str, here: str, there: str) -> str:
+    if field_name == "cpu_flags":  # a hundred words, of which few differ
+        ours, theirs = set(here.split()), set(there.split())
+        here, there = (" ".join(sorted(flags)) for flags in (ours - theirs, theirs - ours))
+    return f"{field_name} is {here or 'without'} here and {there or 'without'} there"

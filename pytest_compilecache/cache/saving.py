@@ -1,0 +1,286 @@
+"""Adds to a store what is new, renews what is old and used, and takes over packs that pile up.
+
+Nothing is taken away here before it stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
+from pytest_compilecache.environment import Environment
+from pytest_compilecache.errors import CompileCacheError
+from pytest_compilecache.limits import Limits
+from pytest_compilecache.pack import PackReader, PackSource, PackTooLargeError, WrittenPack
+from pytest_compilecache.store.base import StoreAccessError
+from pytest_compilecache.store.catalog import Catalog, PackRef
+from pytest_compilecache.store.merging import LivePack, packs_to_merge
+from pytest_compilecache.store.prune import prune
+from pytest_compilecache.store.staging import StoreFullError
+from pytest_compilecache.workspace.heal import Healed
+from pytest_compilecache.workspace.scan import WorkspaceFile
+
+_MAX_SUPERSEDES = 10_000
+# Artifacts compress to a third or less; what does not gets all that it asks for.
+_SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a save should write.
+
+    Attributes:
+        new: Files that no pack holds.
+        old: Files that were used, and whose packs are about to expire.
+        merged: Packs whose files are written again, together.
+        supersedes: The names of these packs and of those that they superseded.
+        files: All files to be written, each once.
+    """
+
+    new: tuple[WorkspaceFile, ...]
+    old: tuple[WorkspaceFile, ...]
+    merged: tuple[LivePack, ...]
+    supersedes: tuple[str, ...]
+    files: tuple[WorkspaceFile, ...]
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a store holds of one environment.
+
+    Attributes:
+        live: The packs that no other one took over, the newest first.
+        listed: The names of all packs.
+        superseded: The names of those that were taken over.
+        troubles: What went wrong.
+    """
+
+    live: list[LivePack] = field(default_factory=list)
+    listed: frozenset[str] = frozenset()
+    superseded: set[str] = field(default_factory=set)
+    troubles: list[Trouble] = field(default_factory=list)
+
+    def holders(self) -> dict[str, float]:
+        """When the newest pack that holds each path was published."""
+        found: dict[str, float] = {}
+        for pack in self.live:
+            for path in pack.paths:
+                found[path] = max(found.get(path, 0.0), pack.modified)
+        return found
+
+
+def save_to(
+    catalog: Catalog, environment: Environment, healed: Healed, limits: Limits
+) -> CacheResult:
+    """Write what the plan says.
+
+    Raises:
+        CompileCacheError: The store cannot be read or written, or has no room.
+        OSError: The workspace cannot be read.
+    """
+    contents = read_contents(catalog)
+    plan = make_plan(contents, healed.whole, time.time(), limits)
+    troubles = tuple(contents.troubles)
+    if not (plan.new or plan.old):
+        return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
+    catalog.describe(environment.to_json())
+    written = _with_room(catalog, plan, limits, contents.troubles)
+    troubles = tuple(contents.troubles)
+    if not written:
+        status = OperationStatus.ERROR if troubles else OperationStatus.SKIPPED
+        return CacheResult(status, troubles=troubles)
+    if plan.merged:
+        with contextlib.suppress(CompileCacheError):  # it is only tidying up
+            prune(catalog.store, limits)
+    return _result(plan, written, troubles)
+
+
+def read_contents(catalog: Catalog) -> Contents:
+    """Read the indexes of the live packs, and all of those that somebody found damaged.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    refs = catalog.packs()
+    suspects = catalog.suspects()
+    found = Contents(listed=frozenset(ref.name for ref in refs))
+    with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
+        for ref, reader in packs:
+            if isinstance(reader, PackReader):
+                damaged = reader.damaged() if ref.name in suspects else {}
+                if damaged:
+                    # What it took over may be whole, and be needed.
+                    found.superseded.difference_update(reader.index.supersedes)
+                found.live.append(_live(ref, reader, damaged))
+            elif reader is not None:
+                found.troubles.append(trouble(catalog.store.url, reader))
+    return found
+
+
+def make_plan(
+    contents: Contents, whole: dict[str, WorkspaceFile], now: float, limits: Limits
+) -> Plan:
+    """Decide what to write.
+
+    Args:
+        contents: What the store holds.
+        whole: The files of the workspace by their path.
+        now: The time, in seconds since 1970.
+        limits: What may be taken.
+    """
+    holders = contents.holders()
+    renewed_before = now - limits.keep_seconds / 2
+    # What nobody used since it came out of a pack that is gone went with good reason.
+    new = tuple(
+        file
+        for path, file in whole.items()
+        if path not in holders and _recency(file) > renewed_before * 1e9
+    )
+    old = tuple(
+        file
+        for path, file in whole.items()
+        if file.used and path in holders and holders[path] < renewed_before
+    )
+    if not (new or old):
+        return Plan((), (), (), (), ())
+    merged = packs_to_merge(contents.live, whole, fan=limits.fan, limit=limits.pack_bytes)
+    wanted = {file.path for file in (*new, *old)}.union(*(pack.paths for pack in merged))
+    gone = {name for pack in merged for name in (pack.name, *pack.supersedes)}
+    return Plan(
+        new=new,
+        old=old,
+        merged=merged,
+        supersedes=tuple(sorted(gone & contents.listed))[:_MAX_SUPERSEDES],
+        files=tuple(file for path, file in whole.items() if path in wanted),
+    )
+
+
+def _live(ref: PackRef, reader: PackReader, damaged: dict[str, str]) -> LivePack:
+    paths = frozenset(file.path for file in reader.index.files if file.path not in damaged)
+    return LivePack(ref.name, ref.size, ref.modified, paths, reader.index.supersedes)
+
+
+def _with_room(
+    catalog: Catalog, plan: Plan, limits: Limits, troubles: list[Trouble]
+) -> list[WrittenPack]:
+    """Write; where the store's limit leaves no room, make some, and in the end write what fits."""
+    wanted = (*plan.new, *plan.old)
+    needed = sum(file.size for file in wanted)
+    for share in _SHARES_OF_WHAT_IS_NEEDED:
+        try:
+            return _write_plan(catalog, plan, limits, troubles)
+        except StoreFullError:
+            if limits.store_bytes is None:
+                raise
+            left = max(limits.store_bytes - int(share * needed), 0)
+            prune(catalog.store, replace(limits, store_bytes=left))
+    if not limits.split:
+        return _write_plan(catalog, plan, limits, troubles)
+    return _fitting(catalog, sorted(wanted, key=_recency, reverse=True), limits, troubles)
+
+
+def _fitting(
+    catalog: Catalog, files: Sequence[WorkspaceFile], limits: Limits, troubles: list[Trouble]
+) -> list[WrittenPack]:
+    """Write of some files, the most recently used first, what there is room for."""
+    try:
+        return _split(catalog, files, limits, troubles)
+    except StoreFullError as error:
+        if len(files) == 1:
+            troubles.append(trouble(catalog.store.url, error))
+            return []
+    half = _half(files)
+    failures = len(troubles)
+    written = _fitting(catalog, files[:half], limits, troubles)
+    if len(troubles) == failures:
+        written += _fitting(catalog, files[half:], limits, troubles)
+    return written
+
+
+def _recency(file: WorkspaceFile) -> int:
+    return max(file.accessed, file.modified)
+
+
+def _write_plan(
+    catalog: Catalog, plan: Plan, limits: Limits, troubles: list[Trouble]
+) -> list[WrittenPack]:
+    """Write with what is merged, or where that is too much, without."""
+    if plan.merged:
+        with contextlib.suppress(PackTooLargeError, StoreFullError):
+            written = _write(catalog, plan.files, plan.supersedes, limits)
+            return [written] if written is not None else []
+    return _split(catalog, (*plan.new, *plan.old), limits, troubles)
+
+
+def _split(
+    catalog: Catalog, files: Sequence[WorkspaceFile], limits: Limits, troubles: list[Trouble]
+) -> list[WrittenPack]:
+    """Write files as one pack, or as several where one would be too large."""
+    try:
+        written = _write(catalog, files, (), limits)
+    except PackTooLargeError as error:
+        if not limits.split:
+            raise
+        if len(files) == 1:  # which is no reason to lose the others
+            troubles.append(trouble(files[0].path, error))
+            return []
+    else:
+        return [written] if written is not None else []
+    half = _half(files)
+    parts = (files[:half], files[half:])
+    return [pack for part in parts for pack in _split(catalog, part, limits, troubles)]
+
+
+def _half(files: Sequence[WorkspaceFile]) -> int:
+    """Where to cut so that both parts have about the same bytes."""
+    total = sum(file.size for file in files)
+    so_far = 0
+    for position, file in enumerate(files[:-1], start=1):
+        so_far += file.size
+        if 2 * so_far >= total:
+            return position
+    return max(len(files) - 1, 1)
+
+
+def _write(
+    catalog: Catalog, files: Iterable[WorkspaceFile], supersedes: tuple[str, ...], limits: Limits
+) -> WrittenPack | None:
+    sources = [PackSource(file.path, file.location) for file in files]
+    for attempt in range(2):
+        try:
+            written = catalog.publish(
+                sources,
+                created=time.time(),
+                supersedes=supersedes,
+                max_bytes=limits.pack_bytes,
+            )
+        except StoreAccessError as error:
+            # On a file system without kernel locks, a writer that was stopped for long
+            # is taken for dead, and finds its file gone when it wakes.
+            if error.errno != errno.ENOENT or attempt:
+                raise
+        else:
+            break
+    return written
+
+
+def _result(
+    plan: Plan, written: Sequence[WrittenPack], troubles: tuple[Trouble, ...]
+) -> CacheResult:
+    packed = {file.path: file.size for pack in written for file in pack.index.files}
+    merged = plan.merged if any(pack.index.supersedes for pack in written) else ()
+    wanted = {file.path for file in (*plan.new, *plan.old)}
+    counted = [size for path, size in packed.items() if path in wanted]
+    return CacheResult(
+        OperationStatus.SUCCESS,
+        len(counted),
+        sum(counted),
+        len(written),
+        refreshed=sum(file.path in packed for file in plan.old),
+        merged=len(merged),
+        troubles=troubles,
+    )

@@ -1,0 +1,95 @@
+"""Which folders the production calls may be told to work in. It looks at folders and makes one.
+
+Whoever can write to a folder that torch loads code from can run code in the server.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_compilecache.errors import SettingsError, WorkspaceError
+
+_PRIVATE = 0o700
+_OTHERS_MAY_WRITE = 0o022
+
+
+def check_place(variable: str, place: Path, documented: Iterable[Path]) -> None:
+    """Accept a folder that a variable names, or refuse it.
+
+    Below a documented place everything is accepted: the workspace looks at its
+    own folders again. Elsewhere, the folder must be this user's and writable
+    by nobody else; where there is none yet, the nearest one above it, which
+    may be root's, and writable by all where it is sticky.
+
+    Args:
+        variable: Who names it.
+        place: The folder.
+        documented: The places below which no more is asked.
+
+    Raises:
+        SettingsError: The folder is refused.
+    """
+    prefixes = tuple(documented)
+    real = Path(os.path.realpath(place))  # or a link would lead out of a documented place
+    if any(real.is_relative_to(os.path.realpath(prefix)) for prefix in prefixes):
+        return
+    nearest = real
+    while not os.path.exists(nearest):  # noqa: PTH110  (Path.exists raises where access is refused)
+        nearest = nearest.parent
+    reason = _why_refused(nearest, above=nearest != real)
+    if reason:
+        raise SettingsError(
+            variable,
+            f"{place} is not used: {nearest} {reason}",
+            f"name a folder of this user's own, made by mkdir -m 700, or one below "
+            f"{', '.join(map(str, prefixes))}",
+        )
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user can use, or check that it is one.
+
+    Raises:
+        WorkspaceError: It cannot be made, or others can use it as well.
+    """
+    remedy = "name another place in LOCAL_WORK_DIR"
+    try:
+        folder.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        reason = f"it cannot be made: {error.strerror or error}"
+        raise WorkspaceError(folder, reason, remedy) from error
+    # A name that can be guessed, in a folder that all can write to, may be taken by anybody.
+    if not stat.S_ISDIR(status.st_mode):
+        raise WorkspaceError(folder, "it is a link, not a folder", remedy)
+    reason = _why_refused(folder, above=False)
+    if reason:
+        raise WorkspaceError(folder, f"it {reason}", remedy)
+
+
+def is_replaceable(folder: Path) -> bool:
+    """Whether everybody can replace what lies in a folder."""
+    mode = folder.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
+def _why_refused(folder: Path, *, above: bool) -> str:
+    """Why others could put code below a folder, or empty.
+
+    Args:
+        folder: The folder.
+        above: Whether a private folder is to be made inside.
+    """
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "is not a folder"
+    if status.st_uid != os.getuid() and not (above and status.st_uid == 0):
+        return f"belongs to user {status.st_uid}, who could plant machine code there"
+    sticky = bool(status.st_mode & stat.S_ISVTX)
+    if status.st_mode & _OTHERS_MAY_WRITE and not (above and sticky):
+        return "can be written to by others, who could plant machine code there"
+    return ""

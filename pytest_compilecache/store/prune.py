@@ -1,0 +1,228 @@
+"""Deletes what nobody needs. The only place that takes anything from a store.
+
+What is younger than the grace period stays: a reader may have listed it, a saver
+may count on it. What another pack took over goes only when all of it was read
+elsewhere, in packs that stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from pytest_compilecache.errors import PackError
+from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
+from pytest_compilecache.pack import PackReader
+from pytest_compilecache.pack.index import ENVIRONMENT_ID
+from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
+from pytest_compilecache.store.catalog import LAYOUT, Catalog, PackRef
+
+_KEY = re.compile(
+    rf"{LAYOUT}/(?P<environment>{ENVIRONMENT_ID})/"
+    r"(?:packs/(?P<pack>[0-9a-f]{64})\.pack|suspect/(?P<suspect>[0-9a-f]{64})|environment\.json)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownObject:
+    """What a key of this layout names.
+
+    Attributes:
+        environment: The environment.
+        pack: The pack, or empty.
+        suspect: The pack that a note is about, or empty.
+    """
+
+    environment: str
+    pack: str = ""
+    suspect: str = ""
+
+
+def object_of(key: str) -> KnownObject | None:
+    """What a key names, or None when it is not of this layout."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    return KnownObject(match["environment"], match["pack"] or "", match["suspect"] or "")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What was deleted.
+
+    Attributes:
+        deleted: The keys.
+        bytes: Their bytes.
+        kept: How many packs are left.
+        troubles: What could not be read, each as a sentence.
+    """
+
+    deleted: tuple[str, ...] = ()
+    bytes: int = 0
+    kept: int = 0
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """What a store holds of one environment."""
+
+    packs: dict[str, StoredObject] = field(default_factory=dict)
+    suspects: dict[str, StoredObject] = field(default_factory=dict)
+    description: StoredObject | None = None
+
+
+def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
+    """Delete packs that were taken over, that are damaged, too old, or over the limit.
+
+    Args:
+        store: The store.
+        limits: How old packs may become, and what they may take.
+
+    Raises:
+        StoreError: The store cannot be listed or written.
+    """
+    now = store.clock()  # first: it removes what killed writers left, too
+    shelves, others = _shelves(store)
+    troubles: list[str] = []
+    doomed: dict[str, StoredObject] = {}
+    for environment, shelf in shelves.items():
+        catalog = Catalog(store, environment)
+        for each in _unneeded(catalog, shelf, now, limits, troubles):
+            doomed[each.key] = each
+    packs = [pack for shelf in shelves.values() for pack in shelf.packs.values()]
+    for each in _over_limit(packs, doomed, others, now, limits):
+        doomed[each.key] = each
+    for each in _left_behind(shelves, doomed, now, limits):
+        doomed[each.key] = each
+    for key in doomed:
+        store.delete(key)
+    return PruneResult(
+        deleted=tuple(doomed),
+        bytes=sum(each.size for each in doomed.values()),
+        kept=sum(pack.key not in doomed for pack in packs),
+        troubles=tuple(troubles),
+    )
+
+
+def _shelves(store: Store) -> tuple[dict[str, _Shelf], int]:
+    """What the store holds by environment, and the bytes of what is not ours."""
+    shelves: defaultdict[str, _Shelf] = defaultdict(_Shelf)
+    others = 0
+    for each in store.list(""):
+        found = object_of(each.key)
+        if found is None:
+            others += each.size
+            continue
+        shelf = shelves[found.environment]
+        if found.pack:
+            shelf.packs[found.pack] = each
+        elif found.suspect:
+            shelf.suspects[found.suspect] = each
+        else:
+            shelf.description = each
+    return dict(shelves), others
+
+
+def _unneeded(
+    catalog: Catalog, shelf: _Shelf, now: float, limits: Limits, troubles: list[str]
+) -> Iterator[StoredObject]:
+    old = {
+        name: each
+        for name, each in shelf.packs.items()
+        if now - each.modified > limits.keep_seconds
+    }
+    yield from old.values()
+    ripe = {
+        name: each
+        for name, each in shelf.packs.items()
+        if name not in old and now - each.modified > limits.grace_seconds
+    }
+    bad = _damaged(catalog, (name for name in shelf.suspects if name in shelf.packs))
+    troubles.extend(f"{name}: {reason}" for name, reason in bad.items())
+    yield from (ripe[name] for name in bad if name in ripe)
+    yield from (ripe[name] for name in _taken_over(catalog, shelf, ripe, {*old, *bad}))
+    for name, note in shelf.suspects.items():
+        answered = name not in shelf.packs or name in old or name not in bad or name in ripe
+        if answered and now - note.modified > limits.grace_seconds:
+            yield note
+
+
+def _damaged(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
+    """The packs that are damaged indeed, each with the reason."""
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            with catalog.open_pack(name) as reader:
+                reasons = set(reader.damaged().values())
+                if reasons:
+                    found[name] = "; ".join(sorted(reasons))
+        except ObjectMissingError:
+            continue
+        except PackError as error:
+            found[name] = error.reason
+    return found
+
+
+def _taken_over(
+    catalog: Catalog, shelf: _Shelf, ripe: Iterable[str], going: set[str]
+) -> Iterator[str]:
+    """The packs that others took over and whose whole content was read in those that stay."""
+    superseded: set[str] = set()
+    refs = [
+        PackRef(name, each.size, each.modified)
+        for name, each in shelf.packs.items()
+        if name not in going
+    ]
+    held: set[str] = set()
+    able: list[str] = []
+    for ref, reader in catalog.readable(refs, superseded):
+        if isinstance(reader, PackReader):
+            supersedes = reader.index.supersedes
+            damaged = reader.damaged() if supersedes else {}
+            held.update(file.path for file in reader.index.files if file.path not in damaged)
+            able.append(ref.name)
+    for name in sorted(superseded.intersection(ripe).difference(going, able)):
+        if _paths(catalog, name) <= held:
+            yield name
+
+
+def _paths(catalog: Catalog, name: str) -> set[str]:
+    try:
+        with catalog.open_pack(name) as reader:
+            return {file.path for file in reader.index.files}
+    except (ObjectMissingError, PackError):
+        return set()  # gone, or it holds nothing that anybody could read
+
+
+def _over_limit(
+    packs: Iterable[StoredObject],
+    doomed: dict[str, StoredObject],
+    others: int,
+    now: float,
+    limits: Limits,
+) -> Iterator[StoredObject]:
+    """The oldest packs, until the rest is within the limit."""
+    if limits.store_bytes is None:
+        return
+    staying = [pack for pack in packs if pack.key not in doomed]
+    total = others + sum(pack.size for pack in staying)
+    for pack in sorted(staying, key=lambda each: (each.modified, each.key)):
+        if total <= limits.store_bytes:
+            return
+        if now - pack.modified > limits.grace_seconds:
+            total -= pack.size
+            yield pack
+
+
+def _left_behind(
+    shelves: dict[str, _Shelf], doomed: dict[str, StoredObject], now: float, limits: Limits
+) -> Iterator[StoredObject]:
+    """Descriptions of environments that have no pack any more."""
+    for shelf in shelves.values():
+        each = shelf.description
+        empty = all(pack.key in doomed for pack in shelf.packs.values())
+        if each is not None and empty and now - each.modified > limits.keep_seconds:
+            yield each

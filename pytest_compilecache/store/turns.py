@@ -1,0 +1,116 @@
+"""Turns at writing to a store's folder. They bound its load and its size; nothing else needs them.
+
+A kernel lock is never taken from its owner and ends with it. Where kernel locks
+cannot be trusted, as on network file systems, a turn is a lease: an owner that
+was silent for its duration loses it, and what he publishes afterwards is
+published all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_compilecache.errors import StoreError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_POLL_SECONDS = (0.005, 0.1)
+_DURATION = "lease-seconds"
+_DURATIONS = (1.0, 7200.0)
+
+
+class StoreBusyError(StoreError, TimeoutError):
+    """Too many others write to the store."""
+
+
+class Turns:
+    """The turns of a folder.
+
+    Args:
+        folder: Where the locks lie.
+        seconds: How long a turn is waited for, and how long an owner of a lease may be silent.
+        kernel: Whether kernel locks can be trusted there.
+        mode: The mode of the locks.
+    """
+
+    def __init__(self, folder: Path, seconds: float, *, kernel: bool, mode: int) -> None:
+        self._folder = folder
+        self._seconds = seconds
+        self._kernel = kernel
+        self._mode = mode
+
+    @contextlib.contextmanager
+    def take(self, name: str, count: int, subject: object) -> Iterator[None]:
+        """Hold one of some turns.
+
+        Args:
+            name: What the turns are for.
+            count: How many there are.
+            subject: What a person is told about.
+
+        Raises:
+            StoreBusyError: None came free in time.
+            OSError: The locks cannot be made.
+        """
+        held = self._wait([f"{name}-{number}.lock" for number in range(count)])
+        if held is None:
+            reason = f"{count} others write to it, and none has finished in {self._waits():g} s"
+            raise StoreBusyError(subject, reason, "save later, or raise MAX_CONCURRENT_SAVES")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a lease that was lost, or a full disk
+                held.release()
+
+    def _wait(self, names: list[str]) -> BaseFileLock | None:
+        from filelock import LeaseSettingsMismatch, Timeout  # noqa: PLC0415
+
+        # Kept while waiting: a lease tells from its own observations that an owner is silent.
+        locks: dict[str, BaseFileLock] = {}
+        deadline = time.monotonic() + self._waits()
+        pause = _POLL_SECONDS[0]
+        while True:
+            for name in names:
+                lock = locks[name] if name in locks else locks.setdefault(name, self._lock(name))
+                # A lease of another duration is of one who came before all agreed on theirs.
+                with contextlib.suppress(Timeout, LeaseSettingsMismatch):
+                    lock.acquire(timeout=0)
+                    return lock
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  (only to spread them)
+            pause = min(2 * pause, _POLL_SECONDS[1])
+
+    def _waits(self) -> float:
+        # A lease whose owner died on another machine ends after its duration, and a
+        # contender that gave up just before would find it again and again.
+        return self._seconds if self._kernel else 2 * max(self._seconds, self._duration())
+
+    def _lock(self, name: str) -> BaseFileLock:
+        from filelock import FileLock, SoftFileLease  # noqa: PLC0415
+
+        path = self._folder / name
+        if self._kernel:
+            if not path.exists():  # here the umask has its say; with a mode of its own it has none
+                path.touch(self._mode)
+            return FileLock(path)
+        return SoftFileLease(path, mode=self._mode & 0o644, lease_duration=self._duration())
+
+    def _duration(self) -> float:
+        """The duration that all who write to this store agree on: that of the first."""
+        path = self._folder / _DURATION
+        try:
+            with path.open("x") as file:
+                file.write(repr(float(self._seconds)))
+        except FileExistsError:
+            with contextlib.suppress(OSError, ValueError):
+                agreed = float(path.read_text())
+                if _DURATIONS[0] <= agreed <= _DURATIONS[1]:
+                    return agreed
+        return min(max(float(self._seconds), _DURATIONS[0]), _DURATIONS[1])

@@ -1,0 +1,290 @@
+"""Brings a workspace down to its bytes, and removes those of environments no longer used.
+
+It deletes nothing that a live session may use, nothing that we or torch's compilers did
+not put there, and leaves no more than misses wherever this process is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
+from pytest_compilecache.workspace.place import STAMP, Workspace
+from pytest_compilecache.workspace.sharing import SHARING_LOCK, sole_use, why_unlockable
+
+_QUARANTINED, _ARTIFACT, _HEADER = range(3)
+_ASIDE = ".compilecache-evicted-"
+_MAX_TROUBLES = 20
+
+# What torch keeps in its folder and makes again when it is missing, even in part. A
+# compiler that it installed there is not among it, nor is what a user left in a
+# folder that he named.
+_EVICTED_FOLDERS = re.compile(r"[a-z0-9]{2}|fxgraph|aotautograd|guarded|triton|dynamo")
+# A process may be writing them, also one that has no lock of ours; healing knows when not.
+_UNFINISHED = re.compile(r"(.*\.)?(tmp|lock|pid)|tmp\..*")
+# Its being there says that its folder is complete: Triton 3.3 fails where the rest
+# is missing, and so does Inductor's Halide backend.
+_SEAL = re.compile(r"__grp__.*|done")
+# Torch 2.15 notes beside a library that it once loaded.
+_NOTE = ".load_ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What was evicted.
+
+    Attributes:
+        files: Files that were deleted from the workspace.
+        bytes: Their bytes.
+        kept: Bytes of what may be evicted and was not; None where they were not counted.
+        workspaces: Environments whose whole workspace was removed.
+        reason: Why nothing could be evicted from the workspace, or empty.
+        troubles: What could not be deleted.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    kept: int | None = None
+    workspaces: tuple[str, ...] = ()
+    reason: str = ""
+    troubles: tuple[WorkspaceError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Files that are evicted together.
+
+    Attributes:
+        paths: The files, in the order in which they must go: what vouches for others first.
+        bytes: What they take.
+        used: When one of them was last used, in nanoseconds.
+        rank: Units of a lower rank go first.
+    """
+
+    paths: tuple[str, ...]
+    bytes: int
+    used: int
+    rank: int = _ARTIFACT
+
+
+def evict(workspace: Workspace, limits: Limits = DEFAULT_LIMITS) -> Evicted:
+    """Delete what was least recently used, where nobody uses it at this moment.
+
+    Never raises. This process must have released the workspace, or it is in use.
+
+    Args:
+        workspace: The workspace. Its root has the name of its environment, and those
+            of other environments lie beside it.
+        limits: ``workspace_bytes`` for this one, ``keep_seconds`` for the others.
+    """
+    reason = why_unlockable(workspace)
+    if reason:
+        return Evicted(reason=reason)
+    troubles = Troubles([])
+    done = Evicted()
+    with troubles.noted(workspace.root.parent):
+        done = replace(done, workspaces=tuple(_remove_unused(workspace, limits, troubles)))
+    with troubles.noted(workspace.root):
+        if limits.workspace_bytes is not None:
+            trimmed = _trim_unused(workspace, limits.workspace_bytes, troubles)
+            done = replace(trimmed, workspaces=done.workspaces)
+    return replace(done, troubles=tuple(troubles.found[:_MAX_TROUBLES]))
+
+
+def survey(workspace: Workspace) -> list[Unit]:
+    """Everything that may be evicted from a workspace.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    folders: list[tuple[Path | str, int]] = [
+        (workspace.quarantine, _QUARANTINED),
+        *((folder, _ARTIFACT) for folder in _artifact_folders(workspace)),
+        (workspace.headers, _HEADER),
+    ]
+    return [unit for folder, rank in folders for unit in _units(folder, rank)]
+
+
+def choose(units: Iterable[Unit], excess: int) -> Iterator[Unit]:
+    """The units to evict, in this order, so that at least so many bytes come free."""
+    for unit in sorted(units, key=lambda unit: (unit.rank, unit.used, unit.paths)):
+        if excess <= 0:
+            return
+        if unit.bytes:
+            excess -= unit.bytes
+            yield unit
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What went wrong with one thing, and did not keep us from the next."""
+
+    found: list[WorkspaceError]
+
+    @contextlib.contextmanager
+    def noted(self, subject: Path) -> Iterator[None]:
+        """Note an error instead of raising it."""
+        try:
+            yield
+        except WorkspaceError as error:
+            self.found.append(error)
+        except OSError as error:
+            reason = f"it cannot be evicted: {error.strerror or error}"
+            self.found.append(WorkspaceError(error.filename or subject, reason))
+
+
+# --- one workspace down to its bytes ----------------------------------------
+
+
+def _trim_unused(workspace: Workspace, allowed: int, troubles: Troubles) -> Evicted:
+    if workspace.inductor.is_symlink():
+        return Evicted(reason=f"{workspace.inductor}: it is a link")
+    if not _is_stamped(workspace):
+        reason = f"it has no stamp of environment {workspace.root.name}"
+        return Evicted(reason=f"{workspace.inductor}: {reason}")
+    with sole_use(workspace) as reason:
+        return Evicted(reason=reason) if reason else _trim(workspace, allowed, troubles)
+
+
+def _trim(workspace: Workspace, allowed: int, troubles: Troubles) -> Evicted:
+    units = survey(workspace)
+    total = sum(unit.bytes for unit in units)
+    sizes: list[int] = []
+    for unit in choose(units, total - allowed):
+        with troubles.noted(workspace.root):
+            sizes.extend(_delete(unit))
+            _remove_empty({Path(path).parent for path in unit.paths}, workspace)
+    return Evicted(len(sizes), sum(sizes), total - sum(sizes))
+
+
+def _delete(unit: Unit) -> Iterator[int]:
+    for path in unit.paths:
+        with contextlib.suppress(FileNotFoundError):
+            size = os.lstat(path).st_size
+            os.unlink(path)  # noqa: PTH108  (called for every file)
+            yield size
+
+
+def _remove_empty(folders: Iterable[Path], workspace: Workspace) -> None:
+    areas = {workspace.quarantine, workspace.inductor, workspace.headers}
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not empty
+            for each in (folder, *folder.parents):
+                if each in areas:
+                    break
+                each.rmdir()
+
+
+def _artifact_folders(workspace: Workspace) -> Iterator[str]:
+    for entry in _entries(workspace.inductor):
+        if entry.is_dir(follow_symlinks=False) and _EVICTED_FOLDERS.fullmatch(entry.name):
+            yield entry.path
+
+
+def _units(folder: Path | str, rank: int) -> Iterator[Unit]:
+    files: list[os.DirEntry[str]] = []
+    for entry in _entries(folder):
+        if rank != _QUARANTINED and (_UNFINISHED.fullmatch(entry.name) or entry.name == "locks"):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _units(entry.path, rank)
+        else:
+            files.append(entry)
+    for group in _groups(files):
+        with contextlib.suppress(FileNotFoundError):  # gone since the listing
+            yield _unit(group, rank)
+
+
+def _groups(files: list[os.DirEntry[str]]) -> Iterable[list[os.DirEntry[str]]]:
+    """The files of one folder by what is of use only together."""
+    if any(_SEAL.fullmatch(entry.name) for entry in files):
+        return [sorted(files, key=lambda entry: _SEAL.fullmatch(entry.name) is None)]
+    groups: dict[str, list[os.DirEntry[str]]] = {}
+    for entry in sorted(files, key=lambda entry: not entry.name.endswith(_NOTE)):
+        groups.setdefault(entry.name.removesuffix(_NOTE), []).append(entry)
+    return groups.values()
+
+
+def _unit(files: list[os.DirEntry[str]], rank: int) -> Unit:
+    states = [entry.stat(follow_symlinks=False) for entry in files]
+    return Unit(
+        tuple(entry.path for entry in files),
+        sum(state.st_size for state in states),
+        max(max(state.st_atime_ns, state.st_mtime_ns) for state in states),
+        rank,
+    )
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    if os.path.islink(folder):  # noqa: PTH114  (called for every folder)
+        return []  # it leads to what is not ours
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+# --- workspaces of environments no longer used -------------------------------
+
+
+def _remove_unused(workspace: Workspace, limits: Limits, troubles: Troubles) -> Iterator[str]:
+    for entry in _entries(workspace.root.parent):
+        folder = Path(entry.path)
+        if entry.name == workspace.root.name or not entry.is_dir(follow_symlinks=False):
+            continue
+        with troubles.noted(folder):
+            if entry.name.startswith(_ASIDE):
+                _remove(folder)  # its evictor was killed
+            elif (aside := _set_aside(folder, time.time() - limits.keep_seconds)) is not None:
+                yield entry.name
+                _remove(aside)
+
+
+def _set_aside(folder: Path, since: float) -> Path | None:
+    """Rename a workspace that was not used since then; None when it stays."""
+    other = Workspace(folder, folder / "inductor", folder / "headers")
+    if not _is_ours(other) or _was_used(other, since):
+        return None
+    with sole_use(other) as reason:
+        if reason or _was_used(other, since):  # or it was, before we had the lock
+            return None
+        # Out of sight at once: whoever comes makes a new one and never sees a part
+        # of this, and whoever waits for the lock finds that its file has gone.
+        return folder.rename(folder.with_name(f"{_ASIDE}{folder.name}-{time.time_ns()}"))
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # it follows no links
+    if folder.exists():
+        raise WorkspaceError(folder, "it could not be removed as a whole", f"rm -r {folder}")
+
+
+def _is_ours(workspace: Workspace) -> bool:
+    """Whether a folder is a workspace that we made; one behind a link is not."""
+    folders = (workspace.root, workspace.state, workspace.inductor)
+    real = all(folder.is_dir() and not folder.is_symlink() for folder in folders)
+    return real and _is_stamped(workspace)
+
+
+def _is_stamped(workspace: Workspace) -> bool:
+    try:
+        text = (workspace.inductor / STAMP).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return text == workspace.root.name
+
+
+def _was_used(workspace: Workspace, since: float) -> bool:
+    try:
+        return (workspace.state / SHARING_LOCK).stat().st_mtime > since
+    except FileNotFoundError:
+        return False  # taking the lock makes it, and its age begins

@@ -1,0 +1,265 @@
+"""Says to other processes that this one uses a workspace, by a shared kernel lock.
+
+The lock is never taken from its owner and ends with it, however it ends. Whoever
+wants to delete takes the same lock exclusively, without waiting, or does not delete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from pytest_compilecache._filesystem import filesystem_of
+from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.workspace.place import Workspace
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+except ImportError:  # Windows
+    LOCK_EX = LOCK_NB = LOCK_SH = 0  # type: ignore[misc]
+
+    def flock(_descriptor: int, _operation: int) -> None:  # type: ignore[misc]
+        """Refuse, as a file system without locks does."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+SHARING_LOCK = "sharing.lock"
+
+_WAIT_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class SharedWorkspace:
+    """One process's use of a workspace, for the time in which nothing of it may be evicted.
+
+    Promises:
+        - While it is held, no process evicts anything from the workspace, however
+          long this one is stopped or how busy the machine is.
+        - A process that is killed holds nothing, from the moment of its death.
+        - Trouble is told by `reason` and never raised; without a lock the workspace
+          is used all the same, and eviction by others may then turn hits into misses.
+
+    Does not promise:
+        - That only this process holds it: a child that was forked has the same lock
+          and keeps it for its own life, because it uses the workspace too. Torch's
+          compile workers are not such children by default: they are forked from a
+          process that was started by exec, where the descriptor is closed, and what
+          they write they write while their session, which waits for it, holds its own.
+          With ``TORCHINDUCTOR_WORKER_START=fork`` they are, and those of a killed
+          session end (and let go) up to a minute later. A daemon that a test forks
+          and leaves behind turns eviction off for as long as it lives.
+        - Anything about programs that use the folders without this class.
+
+    Args:
+        workspace: The workspace, which is made where it is missing.
+        environment_id: The environment that it is for.
+        wait_seconds: How long to wait for a process that is evicting.
+
+    Attributes:
+        reason: Why the lock is not held though it was asked for, or empty.
+    """
+
+    def __init__(
+        self, workspace: Workspace, environment_id: str, wait_seconds: float = _WAIT_SECONDS
+    ) -> None:
+        self.reason = ""
+        self._workspace = workspace
+        self._environment_id = environment_id
+        self._wait_seconds = wait_seconds
+        self._locks: list[_Lock] = []
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is held."""
+        return bool(self._locks)
+
+    def acquire(self) -> bool:
+        """Make the workspace where it is missing, and hold it until it is released.
+
+        Returns:
+            Whether it is held; if not, `reason` says why.
+        """
+        if not self._locks:
+            try:
+                self.reason = why_unlockable(self._workspace) or self._wait()
+            except OSError as error:  # no locks here, no space, no permission
+                self.reason = str(error)
+        return self.held
+
+    def release(self) -> None:
+        """Use the workspace no longer. Children that were forked meanwhile still do."""
+        while self._locks:
+            lock = self._locks.pop()
+            lock.touch()  # unused workspaces are told by the age of the lock's file
+            lock.close()
+
+    def __enter__(self) -> SharedWorkspace:  # noqa: PYI034  (Self came with Python 3.11)
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _wait(self) -> str:
+        """Take the lock; returns why it could not be had in time, or nothing."""
+        deadline = time.monotonic() + self._wait_seconds
+        while not self._try():
+            if time.monotonic() >= deadline:
+                return (
+                    f"{self._workspace.root}: another process has been evicting from it for "
+                    f"{self._wait_seconds:g} s"
+                )
+            time.sleep(_POLL_SECONDS)
+        return ""
+
+    def _try(self) -> bool:
+        try:
+            self._workspace.prepare(self._environment_id)
+            self._locks = try_locks(self._workspace, exclusive=False)
+        except FileNotFoundError:
+            return False  # evicted as a whole between the two calls: it is made again
+        except WorkspaceError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        for lock in self._locks:
+            lock.touch()
+        return self.held
+
+
+@contextlib.contextmanager
+def sole_use(workspace: Workspace) -> Iterator[str]:
+    """Hold a workspace against everybody else, if nobody uses it at this moment.
+
+    Yields:
+        Why it is not held, or nothing when it is.
+    """
+    reason = why_unlockable(workspace)
+    locks: list[_Lock] = []
+    if not reason:
+        try:
+            locks = try_locks(workspace, exclusive=True)
+            reason = "" if locks else f"{workspace.root}: it is in use"
+        except OSError as error:
+            reason = str(error)
+    try:
+        yield reason
+    finally:
+        for lock in locks:
+            lock.close()
+
+
+def why_unlockable(workspace: Workspace) -> str:
+    """Why kernel locks cannot tell who uses a workspace, or nothing when they can."""
+    for folder in (workspace.root, workspace.inductor):
+        filesystem = filesystem_of(folder)
+        if filesystem.is_network:
+            return (
+                f"{folder}: it lies on a network file system ({filesystem.kind}), "
+                "where other machines do not see kernel locks"
+            )
+    return ""
+
+
+def try_locks(workspace: Workspace, *, exclusive: bool) -> list[_Lock]:
+    """Take all locks of a workspace, without waiting; none when one is taken.
+
+    Raises:
+        OSError: A lock cannot be had here.
+    """
+    with contextlib.ExitStack() as undo:
+        taken: list[_Lock] = []
+        for path in _lock_files(workspace):
+            lock = _try_lock(path, exclusive=exclusive)
+            if lock is None:
+                return []
+            undo.callback(lock.close)
+            taken.append(lock)
+        undo.pop_all()
+        return taken
+
+
+class _Lock:
+    """An open file, which keeps its lock as long as it, or a copy of it in a child, is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, _OPEN, 0o600)
+        try:
+            self._identity = os.fstat(self.descriptor)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def names(self, path: Path) -> bool:
+        """Whether the path still names this file."""
+        try:
+            return os.path.samestat(os.stat(path, follow_symlinks=False), self._identity)  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+
+    def touch(self) -> None:
+        """Note the time on the file."""
+        with contextlib.suppress(OSError, TypeError):
+            if not self._was_given_away():
+                os.utime(self.descriptor)
+
+    def close(self) -> None:
+        """Let go. Not by LOCK_UN: that would take the lock from forked children as well."""
+        with contextlib.suppress(OSError):
+            if not self._was_given_away():
+                os.close(self.descriptor)
+
+    def _was_given_away(self) -> bool:
+        # A test that closes all descriptors lets the number be given to another file.
+        try:
+            return not os.path.samestat(os.fstat(self.descriptor), self._identity)
+        except OSError:
+            return False
+
+
+def _lock_files(workspace: Workspace) -> Iterator[Path]:
+    yield workspace.state / SHARING_LOCK
+    if not workspace.inductor.is_relative_to(workspace.root):
+        # Sessions with other roots may use the folder that the user named; their
+        # state folders, and so their locks, are not ours.
+        locks = workspace.inductor / "locks"
+        locks.mkdir(mode=0o700, exist_ok=True)
+        yield locks / f"compilecache-{SHARING_LOCK}"
+
+
+def _try_lock(path: Path, *, exclusive: bool) -> _Lock | None:
+    """Lock the file that a path names when the lock is had; None when another has it.
+
+    Raises:
+        OSError: There are no locks here, or the file cannot be made.
+    """
+    while True:
+        with contextlib.ExitStack() as undo:
+            lock = _Lock(path)
+            undo.callback(lock.close)
+            try:
+                flock(lock.descriptor, LOCK_NB | (LOCK_EX if exclusive else LOCK_SH))
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise WorkspaceError(
+                    path,
+                    f"no kernel lock can be had there: {error.strerror or error}",
+                    "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+                ) from error
+            # Between opening and locking, its workspace may have been removed and
+            # made again: a lock on the old file would bind nobody.
+            if lock.names(path):
+                undo.pop_all()
+                return lock

@@ -1,0 +1,115 @@
+"""Which artifacts this process used, noted on the files themselves for eviction to see.
+
+It listens to audit events (PEP 578): file systems mounted with ``noatime`` note nothing,
+and others at most once a day. It never makes an operation fail, nor waits for a lock.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_compilecache.workspace.place import Workspace
+
+# Torch loads kernels by ctypes, or imports them as extension modules.
+_EVENTS = frozenset({"open", "ctypes.dlopen", "import"})
+_WRITING = os.O_WRONLY | os.O_RDWR
+_TORCH_LOCKS = f"{os.sep}locks{os.sep}"
+
+
+@dataclass(slots=True)
+class UsageLog:
+    """The artifacts of a workspace that this process opened since the last flush.
+
+    What torch only looks for (libraries by which it probes vector instructions,
+    sources, precompiled headers) counts as used when it takes their lock, as it
+    does before each look.
+
+    Attributes:
+        workspace: The workspace.
+        active: Whether it listens.
+    """
+
+    workspace: Workspace
+    active: bool = False
+    _opened: set[str] = field(default_factory=set)
+    _hooked: bool = False
+
+    def start(self) -> None:
+        """Listen from now on. An audit hook cannot be removed, only told to rest."""
+        self.active = True
+        if not self._hooked:
+            sys.addaudithook(_listener(self, self._opened))
+            self._hooked = True
+
+    def stop(self) -> None:
+        """Rest. What was heard so far can still be flushed."""
+        self.active = False
+
+    def flush(self) -> int:
+        """Set the time of last access of what was opened to now, and forget it.
+
+        Returns:
+            How many files were marked. One that is gone, or not ours, is not.
+        """
+        now = time.time_ns()
+        return sum(_mark(path, now) for path in self._drain())
+
+    def _drain(self) -> Iterator[str]:
+        # Not by a lock and a copy: the hook may run in a signal handler of the
+        # thread that holds the lock, or in a child that was forked meanwhile.
+        while self._opened:
+            try:
+                path = self._opened.pop()
+            except KeyError:
+                return
+            if _TORCH_LOCKS in path:
+                yield from _files_behind(Path(path))
+            else:
+                yield path
+
+
+def _listener(log: UsageLog, opened: set[str]) -> Callable[[str, tuple[Any, ...]], None]:
+    """An audit hook. It hears everything that happens; as a method it would cost the double."""
+    events = _EVENTS  # a module's names are gone before the last events of a process
+    folders = tuple(f"{folder}{os.sep}" for _, folder in log.workspace.areas())
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in events:
+            return
+        try:
+            path = arguments[1 if event == "import" else 0]
+            if not (isinstance(path, str) and path.startswith(folders) and log.active):
+                return
+            writes = event == "open" and arguments[2] & _WRITING
+        except (IndexError, TypeError):
+            return  # raised by somebody else under the same name; it must not fail for that
+        if not writes or _TORCH_LOCKS in path:
+            opened.add(path)
+
+    return hear
+
+
+def _mark(path: str, now: int) -> bool:
+    try:
+        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116  (called for every file)
+        os.utime(path, ns=(now, status.st_mtime_ns), follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _files_behind(lock: Path) -> Iterator[str]:
+    """The files that torch makes under one of its locks: beside it, or by the key's 2nd and 3rd."""
+    area, key = lock.parent.parent, lock.name.removesuffix(".lock")
+    for folder in (area, area / key[1:3]):
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        yield from (entry.path for entry in entries if entry.name.startswith(f"{key}."))

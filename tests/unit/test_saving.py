@@ -1,0 +1,245 @@
+"""Restore and save on a real folder, with artifacts that are only bytes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_compilecache.cache import OperationStatus, restore, save
+from pytest_compilecache.environment import Environment
+from pytest_compilecache.limits import DAY, Limits
+from pytest_compilecache.store import DirectoryStore
+from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.check import check
+from pytest_compilecache.store.prune import prune
+from pytest_compilecache.workspace.place import Workspace
+
+ENVIRONMENT = Environment({"torch": "2.13.0"})
+LIMITS = Limits(fan=3, grace_seconds=0, free_bytes=0)
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    return tmp_path / "store"
+
+
+class Place:
+    """A machine's workspace."""
+
+    def __init__(self, root: Path) -> None:
+        self.workspace = Workspace(root, root / "inductor", root / "headers")
+        self.workspace.prepare(ENVIRONMENT.id)
+
+    def write(self, name: str, content: bytes = b"", *, used: bool = False) -> None:
+        path = self.workspace.inductor / "ab" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content or os.urandom(2000))
+        now = time.time_ns()
+        os.utime(path, ns=(now + used * 10**9, now))
+
+    def touch(self, name: str) -> None:
+        path = self.workspace.inductor / "ab" / name
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+    def files(self) -> dict[str, bytes]:
+        folder = self.workspace.inductor / "ab"
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
+
+    def save(self, store: Path, limits: Limits = LIMITS):
+        return save(self.workspace, ENVIRONMENT, str(store), limits)
+
+    def restore(self, store: Path, limits: Limits = LIMITS):
+        return restore(self.workspace, ENVIRONMENT, str(store), limits)
+
+
+@pytest.fixture
+def here(tmp_path) -> Place:
+    return Place(tmp_path / "here")
+
+
+@pytest.fixture
+def there(tmp_path) -> Place:
+    return Place(tmp_path / "there")
+
+
+def packs(store: Path) -> list[Path]:
+    return sorted(store.rglob("*.pack"))
+
+
+def age(store: Path, seconds: float) -> None:
+    """Let everything in the store have been published earlier."""
+    for path in store.rglob("*"):
+        if path.is_file():
+            then = path.stat().st_mtime - seconds
+            os.utime(path, (then, then))
+
+
+def live(store: Path) -> list[str]:
+    catalog = Catalog(DirectoryStore(store), ENVIRONMENT.id)
+    superseded: set[str] = set()
+    return [ref.name for ref, _ in catalog.readable(catalog.packs(), superseded)]
+
+
+def test_what_was_restored_is_not_saved_again_and_not_read_again(here, there, store):
+    here.write("a")
+    assert here.save(store).status is OperationStatus.SUCCESS
+    assert there.restore(store).files == 1
+    assert there.save(store).status is OperationStatus.SKIPPED
+    assert there.restore(store).status is OperationStatus.SKIPPED
+    assert there.files() == here.files()
+
+
+def test_packs_that_pile_up_are_merged_and_nothing_is_missing_meanwhile(here, there, store):
+    for number in range(20):
+        here.write(f"file-{number:02}")
+        result = here.save(store, replace(LIMITS, grace_seconds=3600))
+        assert (result.status, result.files) == (OperationStatus.SUCCESS, 1)
+    assert len(packs(store)) == 20  # nothing is old enough to be pruned
+    assert len(live(store)) <= 6
+    assert there.restore(store).status is OperationStatus.SUCCESS
+    assert there.files() == here.files()
+
+
+def test_prune_removes_what_was_taken_over_and_nothing_else(here, there, store):
+    for number in range(20):
+        here.write(f"file-{number:02}")
+        here.save(store, replace(LIMITS, grace_seconds=3600))
+    before = set(live(store))
+    result = prune(DirectoryStore(store), LIMITS)
+    assert {path.stem for path in packs(store)} == before
+    assert (result.kept, result.troubles) == (len(before), ())
+    assert check(DirectoryStore(store)).ok
+    there.restore(store)
+    assert there.files() == here.files()
+
+
+def test_a_pack_that_was_taken_over_stays_while_its_successor_is_damaged(here, there, store):
+    for number in range(4):
+        here.write(f"file-{number}")
+        here.save(store, replace(LIMITS, grace_seconds=3600))
+    (merged,) = (path for path in packs(store) if path.stem == live(store)[0])
+    content = bytearray(merged.read_bytes())
+    content[40] ^= 1
+    merged.write_bytes(content)
+    result = there.restore(store)
+    assert result.status is OperationStatus.ERROR
+    left = {name: content for name, content in here.files().items() if name != "file-3"}
+    assert there.files() == left  # out of the packs that it took over
+    prune(DirectoryStore(store), LIMITS)
+    again = Place(there.workspace.root.parent / "again")
+    again.restore(store)
+    assert again.files() == left
+
+
+def test_a_damaged_pack_is_noted_written_again_and_pruned(here, there, store):
+    here.write("a")
+    here.save(store)
+    (bad,) = packs(store)
+    content = bytearray(bad.read_bytes())
+    content[40] ^= 1
+    bad.write_bytes(content)
+    assert not check(DirectoryStore(store)).ok
+    assert there.restore(store).troubles
+    assert here.save(store).files == 1
+    prune(DirectoryStore(store), LIMITS)
+    assert check(DirectoryStore(store)).ok
+    assert there.restore(store).files == 1
+    assert there.files() == here.files()
+
+
+def test_what_is_used_is_renewed_before_it_expires_and_the_rest_is_not(here, there, store):
+    here.write("used")
+    here.write("unused")
+    here.save(store)
+    age(store, 16 * DAY)
+    there.restore(store)
+    there.touch("used")
+    result = there.save(store)
+    assert (result.files, result.refreshed) == (1, 1)
+    age(store, 15 * DAY)
+    prune(DirectoryStore(store), LIMITS)
+    last = Place(here.workspace.root.parent / "last")
+    last.restore(store)
+    assert list(last.files()) == ["used"]
+
+
+def test_a_save_above_the_limit_is_split_or_fails_as_asked(here, there, store):
+    for number in range(10):
+        here.write(f"file-{number}", os.urandom(50_000))
+    limits = replace(LIMITS, pack_bytes=120_000)
+    failed = here.save(store, replace(limits, split=False))
+    assert failed.status is OperationStatus.ERROR
+    assert "120,000" in failed.troubles[0].reason
+    assert packs(store) == []
+    assert here.save(store, limits).files == 10
+    assert max(path.stat().st_size for path in packs(store)) <= 120_000
+    there.restore(store)
+    assert there.files() == here.files()
+
+
+def test_one_file_that_is_too_large_loses_no_other(here, there, store):
+    here.write("large", os.urandom(200_000))
+    here.write("small")
+    result = here.save(store, replace(LIMITS, pack_bytes=100_000))
+    assert (result.files, len(result.troubles)) == (1, 1)
+    there.restore(store)
+    assert list(there.files()) == ["small"]
+
+
+def test_the_oldest_makes_room_when_the_store_has_a_limit(here, there, store):
+    limits = replace(LIMITS, store_bytes=300_000, fan=100)
+    for number in range(10):
+        here.write(f"file-{number}", os.urandom(50_000))
+        assert here.save(store, limits).status is OperationStatus.SUCCESS
+        age(store, 10)
+        total = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+        assert total <= 300_000
+    there.restore(store)
+    assert "file-9" in there.files()
+    assert "file-0" not in there.files()
+
+
+def test_a_store_whose_limit_leaves_no_room_keeps_what_it_has(here, there, store):
+    here.write("a", os.urandom(50_000))
+    limits = replace(LIMITS, store_bytes=90_000, grace_seconds=3600)
+    here.save(store, limits)
+    here.write("b", os.urandom(50_000))
+    result = here.save(store, limits)
+    assert result.status is OperationStatus.ERROR
+    assert "limit" in result.troubles[0].reason
+    there.restore(store)
+    assert list(there.files()) == ["a"]
+
+
+def test_what_expired_unused_is_not_saved_again_by_a_workspace_that_still_has_it(
+    here, there, store
+):
+    here.write("a")
+    here.save(store)
+    age(store, 31 * DAY)
+    there.restore(store)
+    prune(DirectoryStore(store), LIMITS)
+    assert packs(store) == []
+    assert there.save(store).status is OperationStatus.SKIPPED
+
+
+def test_a_pack_that_left_something_out_takes_nothing_over(here, store, monkeypatch):
+    for number in range(3):
+        here.write(f"file-{number}")
+        here.save(store, replace(LIMITS, grace_seconds=3600))
+    here.write("new")
+    real = os.open
+
+    def vanishing(path, *args, **kwargs):
+        if str(path).endswith("file-1"):
+            raise FileNotFoundError(2, "gone", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", vanishing)
+    here.save(store, replace(LIMITS, grace_seconds=3600))
+    monkeypatch.undo()
+    assert len(live(store)) == 4
