@@ -90,6 +90,8 @@ def test_interrupted_session_saves_what_it_compiled(machine: Machine, cold: Cold
         [sys.executable, "-m", "pytest", "-k", "plain or wait", f"--compilecache-store={store}"],
         cwd=folder, env=machine.environ(), text=True,
         stdout=subprocess.PIPE, start_new_session=True,
+        # A shell's background jobs, and so all that they start, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while not (folder / "waiting").exists() and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from pytest_compilecache.settings import SAVE_POLICIES, setting_names
 
 
 def test_every_setting_has_an_option_though_the_options_do_not_load_the_settings():
-    assert _NAMES == setting_names()
+    assert setting_names() == _NAMES
     assert _OPTIONS["save"]["metavar"] == "{" + ",".join(SAVE_POLICIES) + "}"
 
 
