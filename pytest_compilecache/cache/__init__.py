@@ -84,7 +84,7 @@ def save(
         healed = heal(workspace)
         torn = healed.torn
         catalog = Catalog(open_store(store, limits), environment.id)
-        result = save_to(catalog, environment, healed, limits)
+        result = save_to(workspace, catalog, environment, healed, limits)
     except Exception as error:  # noqa: BLE001  (fails open, by design)
         result = CacheResult(OperationStatus.ERROR, troubles=(trouble(store, error),))
     return replace(result, torn=torn, seconds=time.perf_counter() - started)

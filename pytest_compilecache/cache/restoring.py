@@ -15,6 +15,7 @@ from pytest_compilecache.errors import CompileCacheError, PackError, StoreError,
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackFile, PackReader
 from pytest_compilecache.store.catalog import Catalog, PackRef
+from pytest_compilecache.workspace.duplicates import Entries
 from pytest_compilecache.workspace.heal import Healed
 from pytest_compilecache.workspace.ledger import Ledger
 from pytest_compilecache.workspace.place import Workspace
@@ -34,7 +35,8 @@ def restore_from(
         CompileCacheError: The store cannot be read, or the workspace not be written.
         OSError: The same.
     """
-    task = _Restoring(workspace, catalog, limits, {*healed.whole, *healed.busy})
+    present = {*healed.whole, *healed.busy, *healed.twins}
+    task = _Restoring(workspace, catalog, limits, present, Entries(healed.whole))
     found = _restore_all(task)
     task.ledger.save_restored()
     if not found:
@@ -42,7 +44,14 @@ def restore_from(
     status = OperationStatus.SUCCESS if task.files else OperationStatus.SKIPPED
     if task.troubles:
         status = OperationStatus.ERROR
-    return CacheResult(status, task.files, task.bytes, task.packs, troubles=tuple(task.troubles))
+    return CacheResult(
+        status,
+        task.files,
+        task.bytes,
+        task.packs,
+        duplicates=task.duplicates,
+        troubles=tuple(task.troubles),
+    )
 
 
 def explain(environment: Environment, catalog: Catalog) -> str:
@@ -64,6 +73,8 @@ class _Restoring:
     catalog: Catalog
     limits: Limits
     present: set[str]
+    entries: Entries
+    duplicates: int = 0
     files: int = 0
     bytes: int = 0
     packs: int = 0
@@ -135,19 +146,35 @@ def _extract(
         area, _, below = file.path.partition("/")
         if area not in areas:
             continue
+        target = areas[area] / below
         try:
-            _write(areas[area] / below, file.mode, age, chunks)
+            content: Iterable[bytes] = chunks
+            if task.entries.has_siblings(file.path):
+                content = [b"".join(chunks)]
+                if _is_duplicate(task, file.path, content[0]):
+                    continue
+            _write(target, file.mode, age, content)
         except PackError as error:
             damage = damage or error
             continue
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
-            place = areas[area] / below
             reason = "something else is in the place of this file"
-            task.note(place, WorkspaceError(place, reason, f"move {place} away"))
+            task.note(target, WorkspaceError(target, reason, f"move {target} away"))
             continue
+        task.entries.add(file.path, target)
         task.ledger.add_restored(file.path, file.size, age)
         written.append(file)
     return written, damage
+
+
+def _is_duplicate(task: _Restoring, path: str, content: bytes) -> bool:
+    twin = task.entries.twin_of(path, content)
+    if twin is None:
+        return False
+    task.ledger.add_twin(path, twin)
+    task.present.add(path)
+    task.duplicates += 1
+    return True
 
 
 def _report(task: _Restoring, ref: PackRef, error: PackError) -> None:

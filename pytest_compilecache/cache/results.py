@@ -50,6 +50,7 @@ class CacheResult:
         packs: Packs that files were taken from, or that were made.
         seconds: How long it took.
         refreshed: Of the files packed, those that were there already, in packs about to expire.
+        duplicates: Entries left out because another one of the same key says the same.
         merged: Packs whose content a new one took over.
         torn: Torn files that were moved to quarantine before.
         troubles: What went wrong.
@@ -63,6 +64,7 @@ class CacheResult:
     packs: int = 0
     seconds: float = 0.0
     refreshed: int = 0
+    duplicates: int = 0
     merged: int = 0
     torn: tuple[TornFile, ...] = ()
     troubles: tuple[Trouble, ...] = ()

@@ -9,72 +9,32 @@ import contextlib
 import errno
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from pytest_compilecache.cache.planning import Plan, find_twins, make_plan, read_contents, recency
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
-from pytest_compilecache.pack import PackReader, PackSource, PackTooLargeError, WrittenPack
+from pytest_compilecache.pack import PackSource, PackTooLargeError, WrittenPack
 from pytest_compilecache.store.base import StoreAccessError
-from pytest_compilecache.store.catalog import Catalog, PackRef
-from pytest_compilecache.store.merging import LivePack, packs_to_merge
+from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.prune import prune
 from pytest_compilecache.store.staging import StoreFullError
 from pytest_compilecache.workspace.heal import Healed
+from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
-_MAX_SUPERSEDES = 10_000
 # Artifacts compress to a third or less; what does not gets all that it asks for.
 _SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a save should write.
-
-    Attributes:
-        new: Files that no pack holds.
-        old: Files that were used, and whose packs are about to expire.
-        merged: Packs whose files are written again, together.
-        supersedes: The names of these packs and of those that they superseded.
-        files: All files to be written, each once.
-    """
-
-    new: tuple[WorkspaceFile, ...]
-    old: tuple[WorkspaceFile, ...]
-    merged: tuple[LivePack, ...]
-    supersedes: tuple[str, ...]
-    files: tuple[WorkspaceFile, ...]
-
-
-@dataclass(slots=True)
-class Contents:
-    """What a store holds of one environment.
-
-    Attributes:
-        live: The packs that no other one took over, the newest first.
-        listed: The names of all packs.
-        superseded: The names of those that were taken over.
-        troubles: What went wrong.
-    """
-
-    live: list[LivePack] = field(default_factory=list)
-    listed: frozenset[str] = frozenset()
-    superseded: set[str] = field(default_factory=set)
-    troubles: list[Trouble] = field(default_factory=list)
-
-    def holders(self) -> dict[str, float]:
-        """When the newest pack that holds each path was published."""
-        found: dict[str, float] = {}
-        for pack in self.live:
-            for path in pack.paths:
-                found[path] = max(found.get(path, 0.0), pack.modified)
-        return found
-
-
 def save_to(
-    catalog: Catalog, environment: Environment, healed: Healed, limits: Limits
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    healed: Healed,
+    limits: Limits,
 ) -> CacheResult:
     """Write what the plan says.
 
@@ -83,7 +43,8 @@ def save_to(
         OSError: The workspace cannot be read.
     """
     contents = read_contents(catalog)
-    plan = make_plan(contents, healed.whole, time.time(), limits)
+    twins = find_twins(workspace, healed, contents)
+    plan = make_plan(contents, healed.whole, time.time(), limits, twins)
     troubles = tuple(contents.troubles)
     if not (plan.new or plan.old):
         return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
@@ -96,72 +57,8 @@ def save_to(
     if plan.merged:
         with contextlib.suppress(CompileCacheError):  # it is only tidying up
             prune(catalog.store, limits)
-    return _result(plan, written, troubles)
-
-
-def read_contents(catalog: Catalog) -> Contents:
-    """Read the indexes of the live packs, and all of those that somebody found damaged.
-
-    Raises:
-        StoreError: The store cannot be read.
-    """
-    refs = catalog.packs()
-    suspects = catalog.suspects()
-    found = Contents(listed=frozenset(ref.name for ref in refs))
-    with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
-        for ref, reader in packs:
-            if isinstance(reader, PackReader):
-                damaged = reader.damaged() if ref.name in suspects else {}
-                if damaged:
-                    # What it took over may be whole, and be needed.
-                    found.superseded.difference_update(reader.index.supersedes)
-                found.live.append(_live(ref, reader, damaged))
-            elif reader is not None:
-                found.troubles.append(trouble(catalog.store.url, reader))
-    return found
-
-
-def make_plan(
-    contents: Contents, whole: dict[str, WorkspaceFile], now: float, limits: Limits
-) -> Plan:
-    """Decide what to write.
-
-    Args:
-        contents: What the store holds.
-        whole: The files of the workspace by their path.
-        now: The time, in seconds since 1970.
-        limits: What may be taken.
-    """
-    holders = contents.holders()
-    renewed_before = now - limits.keep_seconds / 2
-    # What nobody used since it came out of a pack that is gone went with good reason.
-    new = tuple(
-        file
-        for path, file in whole.items()
-        if path not in holders and _recency(file) > renewed_before * 1e9
-    )
-    old = tuple(
-        file
-        for path, file in whole.items()
-        if file.used and path in holders and holders[path] < renewed_before
-    )
-    if not (new or old):
-        return Plan((), (), (), (), ())
-    merged = packs_to_merge(contents.live, whole, fan=limits.fan, limit=limits.pack_bytes)
-    wanted = {file.path for file in (*new, *old)}.union(*(pack.paths for pack in merged))
-    gone = {name for pack in merged for name in (pack.name, *pack.supersedes)}
-    return Plan(
-        new=new,
-        old=old,
-        merged=merged,
-        supersedes=tuple(sorted(gone & contents.listed))[:_MAX_SUPERSEDES],
-        files=tuple(file for path, file in whole.items() if path in wanted),
-    )
-
-
-def _live(ref: PackRef, reader: PackReader, damaged: dict[str, str]) -> LivePack:
-    paths = frozenset(file.path for file in reader.index.files if file.path not in damaged)
-    return LivePack(ref.name, ref.size, ref.modified, paths, reader.index.supersedes)
+    duplicates = len(twins) - len(healed.twins)
+    return replace(_result(plan, written, troubles), duplicates=duplicates)
 
 
 def _with_room(
@@ -180,7 +77,7 @@ def _with_room(
             prune(catalog.store, replace(limits, store_bytes=left))
     if not limits.split:
         return _write_plan(catalog, plan, limits, troubles)
-    return _fitting(catalog, sorted(wanted, key=_recency, reverse=True), limits, troubles)
+    return _fitting(catalog, sorted(wanted, key=recency, reverse=True), limits, troubles)
 
 
 def _fitting(
@@ -199,10 +96,6 @@ def _fitting(
     if len(troubles) == failures:
         written += _fitting(catalog, files[half:], limits, troubles)
     return written
-
-
-def _recency(file: WorkspaceFile) -> int:
-    return max(file.accessed, file.modified)
 
 
 def _write_plan(

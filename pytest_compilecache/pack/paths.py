@@ -47,6 +47,16 @@ def _wide_fault(path: str) -> str | None:
     return "is too long" if len(path.encode()) > MAX_PATH_BYTES else None
 
 
+# guarded/fxgraph/<2 letters>/<key>/<entry> and guarded/aotautograd/<key>/<entry>
+_ENTRY = re.compile(r"(inductor/guarded/(?:fxgraph/[^/]+|aotautograd)/[^/]+)/[^/]+")
+
+
+def cache_key_of(path: str) -> str | None:
+    """What the entries of one key of torch's caches share, or None for other files."""
+    match = _ENTRY.fullmatch(path)
+    return match[1] if match else None
+
+
 class PathSet:
     """Paths that can all be files of one tree."""
 

@@ -16,6 +16,7 @@ from pytest_compilecache.errors import PackError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.pack import PackReader
 from pytest_compilecache.pack.index import ENVIRONMENT_ID
+from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import LAYOUT, Catalog, PackRef
 
@@ -184,8 +185,10 @@ def _taken_over(
             damaged = reader.damaged() if supersedes else {}
             held.update(file.path for file in reader.index.files if file.path not in damaged)
             able.append(ref.name)
+    # Of entries that say the same, the pack that took over holds one.
+    keys = {key for path in held if (key := cache_key_of(path)) is not None}
     for name in sorted(superseded.intersection(ripe).difference(going, able)):
-        if _paths(catalog, name) <= held:
+        if all(path in held or cache_key_of(path) in keys for path in _paths(catalog, name)):
             yield name
 
 

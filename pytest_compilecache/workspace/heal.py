@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_compilecache.workspace.ledger import Ledger
@@ -46,11 +46,13 @@ class Healed:
         whole: The artifacts that may be used and saved, by their name in a pack.
         torn: What was moved to quarantine.
         busy: Torn-looking files that a live process is writing.
+        twins: Entries that are not needed, each with the one that says the same.
     """
 
     whole: dict[str, WorkspaceFile]
     torn: tuple[TornFile, ...] = ()
     busy: tuple[str, ...] = ()
+    twins: Mapping[str, str] = field(default_factory=dict)
 
 
 def heal(workspace: Workspace) -> Healed:
@@ -79,7 +81,8 @@ def heal(workspace: Workspace) -> Healed:
     _set_aside_temporary_files(workspace)
     _empty_old_quarantine(workspace)
     ledger.save(whole)
-    return Healed(whole, tuple(torn), tuple(busy))
+    twins = {path: twin for path, twin in ledger.twins.items() if twin in whole}
+    return Healed(whole, tuple(torn), tuple(busy), twins)
 
 
 def _set_aside(workspace: Workspace, file: WorkspaceFile) -> bool:

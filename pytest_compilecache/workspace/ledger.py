@@ -1,6 +1,7 @@
 """Which files were already found whole, so that a session judges only what is new.
 
-Losing it costs time and nothing else; a file whose size or time differs is judged anew.
+It also knows the entries that were left out because another one says the same. Losing
+it costs time and nothing else; a file whose size or time differs is judged anew.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ from pathlib import Path
 from pytest_compilecache.workspace.place import Workspace, write_atomically
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
-_VERSION = 1
+_VERSION = 2
 _MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Ledger:
-    """The files found whole, each by size and time of change."""
+    """The files found whole, each by size and time of change.
+
+    Attributes:
+        path: Where it is kept.
+        seen: Size and time of change of each file.
+        twins: Entries that are not needed, each with the one that says the same.
+        changed: Whether it has to be written.
+    """
 
     path: Path
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
@@ -35,7 +44,8 @@ class Ledger:
             text = json.loads(path.read_bytes())
             if text["version"] != _VERSION:
                 return cls(path)
-            return cls(path, {str(key): (int(a), int(b)) for key, (a, b) in text["files"].items()})
+            seen = {str(key): (int(a), int(b)) for key, (a, b) in text["files"].items()}
+            return cls(path, seen, {str(a): str(b) for a, b in text["twins"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls(path)
 
@@ -51,6 +61,11 @@ class Ledger:
     def add_restored(self, path: str, size: int, modified: int) -> None:
         """Note that a file was written whole, its digest checked."""
         self.seen[path] = (size, modified)
+        self.changed = True
+
+    def add_twin(self, path: str, twin: str) -> None:
+        """Note that an entry is not needed while another one is there."""
+        self.twins[path] = twin
         self.changed = True
 
     def save_restored(self) -> None:
@@ -73,6 +88,8 @@ class Ledger:
         self._write({path: self.seen[path] for path in present if path in self.seen})
 
     def _write(self, files: Mapping[str, tuple[int, int]]) -> None:
-        content = json.dumps({"version": _VERSION, "files": files}, separators=(",", ":"))
+        twins = {path: twin for path, twin in self.twins.items() if twin in files}
+        values = {"version": _VERSION, "files": files, "twins": twins}
+        content = json.dumps(values, separators=(",", ":"))
         write_atomically(self.path, content.encode())
         self.changed = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -243,3 +244,48 @@ def test_a_pack_that_left_something_out_takes_nothing_over(here, store, monkeypa
     here.save(store, replace(LIMITS, grace_seconds=3600))
     monkeypatch.undo()
     assert len(live(store)) == 4
+
+
+def entry(place: Place, name: str, *, seconds: int, guard: str) -> None:
+    """An entry of one key, as one of several racing processes leaves it."""
+    folder = place.workspace.inductor / "guarded" / "fxgraph" / "ab" / "fkey"
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {"guards_expr": guard, "_time_taken_ns": seconds * 10**9}
+    (folder / name).write_bytes(pickle.dumps(said, protocol=4))
+
+
+def entries(place: Place) -> list[str]:
+    folder = place.workspace.inductor / "guarded" / "fxgraph" / "ab" / "fkey"
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_entries_that_say_the_same_are_restored_once_and_counted(here, there, store, tmp_path):
+    entry(here, "one", seconds=1, guard="s0 > 3")
+    entry(here, "two", seconds=2, guard="s0 > 3")
+    entry(here, "other", seconds=2, guard="s0 > 4")
+    saved = here.save(store)
+    assert (saved.files, saved.duplicates) == (2, 1)
+    entry(there, "three", seconds=3, guard="s0 > 3")  # another shard, at the same time
+    there.save(store)
+    third = Place(tmp_path / "third")
+    restored = third.restore(store)
+    assert (restored.files, restored.duplicates) == (2, 1)
+    assert len(entries(third)) == 2
+    assert third.restore(store).status is OperationStatus.SKIPPED
+    assert third.save(store).status is OperationStatus.SKIPPED
+    assert here.save(store).status is OperationStatus.SKIPPED
+
+
+def test_packs_with_entries_that_were_left_out_are_merged_and_pruned(here, store, tmp_path):
+    for number in range(4):
+        place = Place(tmp_path / str(number))
+        entry(place, f"entry-{number}", seconds=number, guard="s0 > 3")
+        place.save(store)
+    here.restore(store)
+    here.write("new")
+    assert here.save(store).merged == 4
+    prune(DirectoryStore(store), LIMITS)
+    assert len(packs(store)) == 1
+    last = Place(tmp_path / "last")
+    last.restore(store)
+    assert len(entries(last)) == 1
