@@ -253,6 +253,12 @@ class StoreContract:
                 return
         assert beginning + rest == content
 
+    def test_the_clock_is_the_one_that_objects_are_dated_by(self, store):
+        before = store.clock()
+        publish(store, KEY)
+        (found,) = store.list("")
+        assert before - 1 <= found.modified <= store.clock() + 1
+
     @pytest.mark.parametrize("key", BAD_KEYS, ids=ascii)
     def test_a_key_that_might_lead_elsewhere_is_refused(self, store, key):
         with pytest.raises(StoreError, match="key"):

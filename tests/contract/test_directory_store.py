@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,9 +21,12 @@ from pytest_compilecache.limits import Limits  # noqa: E402
 from pytest_compilecache.store import (  # noqa: E402
     DirectoryStore,
     ObjectMissingError,
+    ReadOnlyStore,
     StoreAccessError,
     open_store,
 )
+from pytest_compilecache.store.staging import StoreFullError  # noqa: E402
+from pytest_compilecache.store.turns import StoreBusyError  # noqa: E402
 from tests.contract.store_contract import KEY, StoreContract, keys, publish, read  # noqa: E402
 
 
@@ -62,6 +66,107 @@ class TestContractWithoutHardLinks(StoreContract):
 
         monkeypatch.setattr(os, "link", refused)
         return DirectoryStore(tmp_path / "store")
+
+
+class TestContractWithLeases(StoreContract):
+    """Network file systems, where kernel locks cannot be trusted."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return DirectoryStore(tmp_path / "store", kernel_locks=False)
+
+
+class TestContractWithALimit(StoreContract):
+    """Writers take turns, one at a time, and what they write is counted."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return DirectoryStore(tmp_path / "store", Limits(store_bytes=100_000_000))
+
+    test_several_objects_are_staged_at_once = None  # only one can be
+
+
+class TestLeftovers:
+    @staticmethod
+    def stage_and_die(root):
+        code = (
+            "import os, sys; from pathlib import Path;"
+            "from pytest_compilecache.store import DirectoryStore;"
+            "context = DirectoryStore(Path(sys.argv[1])).stage(); staged = context.__enter__();"
+            "staged.file.write(b'x' * 100_000); os._exit(9)"
+        )
+        assert subprocess.run([sys.executable, "-c", code, str(root)], check=False).returncode == 9
+        (left,) = (path for path in (root / "tmp").iterdir() if path.is_file())
+        return left
+
+    def test_what_a_killed_writer_left_goes_when_the_next_one_comes(self, store, root):
+        left = self.stage_and_die(root)
+        os.utime(left, (left.stat().st_atime, left.stat().st_mtime - 10))
+        publish(store, KEY)
+        assert not left.exists()
+
+    def test_what_a_live_writer_stages_stays_however_old_it_is(self, store, root):
+        with store.stage() as staged:
+            staged.file.write(b"slow")
+            staged.file.flush()
+            (ours,) = (path for path in (root / "tmp").iterdir() if path.is_file())
+            os.utime(ours, (0, 0))
+            publish(DirectoryStore(root), "v1/other")
+            assert staged.publish(KEY) is True
+
+    def test_without_kernel_locks_age_decides(self, root):
+        left = self.stage_and_die(root)
+        store = DirectoryStore(root, Limits(incomplete_seconds=60), kernel_locks=False)
+        os.utime(left, (left.stat().st_atime, left.stat().st_mtime - 50))
+        publish(store, KEY)
+        assert left.exists()
+        os.utime(left, (left.stat().st_atime, left.stat().st_mtime - 50))
+        publish(store, "v1/other")
+        assert not left.exists()
+
+
+class TestLimits:
+    def test_not_one_byte_more_than_the_limit_is_ever_written(self, root):
+        store = DirectoryStore(root, Limits(store_bytes=100_000))
+        publish(store, "v1/first", b"x" * 60_000)
+        with pytest.raises(StoreFullError) as caught:
+            publish(store, KEY, b"x" * 60_000)
+        assert (caught.value.size, caught.value.limit) == (60_000, 40_000)
+        assert files_below(root) == [root / "v1" / "first"]
+
+    def test_what_others_are_writing_counts(self, root):
+        limits = Limits(store_bytes=100_000, lock_seconds=0.2)
+        with DirectoryStore(root, limits).stage() as staged:
+            staged.file.write(b"x" * 60_000)
+            with pytest.raises(StoreBusyError, match="others write to it"):
+                publish(DirectoryStore(root, limits), KEY)
+
+    def test_a_disk_is_not_filled_up(self, root):
+        free = shutil.disk_usage("/").free
+        store = DirectoryStore(root, Limits(free_bytes=2 * free))
+        with pytest.raises(StoreFullError, match="are not touched"):
+            publish(store, KEY)
+
+    @pytest.mark.parametrize("kernel_locks", [True, False])
+    def test_more_savers_than_allowed_wait_and_are_told(self, root, kernel_locks):
+        limits = Limits(concurrent_saves=2, lock_seconds=1)
+        stores = [DirectoryStore(root, limits, kernel_locks=kernel_locks) for _ in range(3)]
+        with stores[0].stage(), stores[1].stage(), pytest.raises(StoreBusyError) as caught:
+            publish(stores[2], KEY)
+        assert "MAX_CONCURRENT_SAVES" in caught.value.remedy
+        assert publish(stores[2], KEY) is True
+
+
+class TestReadOnly:
+    def test_it_reads_and_refuses_all_else(self, store):
+        publish(store, KEY, b"content")
+        reader = ReadOnlyStore(store)
+        assert (keys(reader), read(reader, KEY), reader.url) == ([KEY], b"content", store.url)
+        for act in (reader.stage, reader.clock, lambda: reader.delete(KEY)):
+            with pytest.raises(StoreAccessError) as caught:
+                act()
+            assert caught.value.errno == errno.EROFS
+        assert keys(store) == [KEY]
 
 
 class TestRoot:
