@@ -116,6 +116,7 @@ def test_stamp_locks_and_state_stay_whatever_the_cap(workspace: Workspace):
     stay = [
         put(workspace, "inductor/locks/c1.lock"),
         put(workspace, "headers/locks/c2.lock"),
+        put(workspace, "headers/locks/of-another-name"),
         put(workspace, "inductor/ab/c1.lock"),
         put(workspace, "inductor/ab/deep/lock"),
         workspace.inductor / STAMP,
@@ -185,7 +186,9 @@ def test_link_in_the_place_of_a_folder_is_not_followed(
     moved = tmp_path / "moved"
     precious.parent.parent.rename(moved)
     precious.parent.parent.symlink_to(moved)
-    assert evict(workspace, EVERYTHING).files == 0
+    result = evict(workspace, EVERYTHING)
+    assert result.files == 0
+    assert (area == "inductor") == ("it is a link" in result.reason)
     assert (moved / "ab" / "precious").exists()
 
 
