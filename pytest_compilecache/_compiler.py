@@ -72,7 +72,9 @@ def _find(name: str, environ: Mapping[str, str]) -> Path | None:
         return None
     folders = [""] if os.sep in name else os.get_exec_path(environ)
     candidates = (Path(folder, name) for folder in folders)
-    return next((path for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
+    # Path.is_file raises in a folder that this user cannot enter.
+    found = (path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK))  # noqa: PTH113
+    return next(found, None)
 
 
 def _remembered(program: Path, environ: Mapping[str, str], memo: Path | None) -> str:

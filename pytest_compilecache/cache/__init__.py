@@ -52,7 +52,8 @@ def restore(
         if store is None:
             result = CacheResult(OperationStatus.DOES_NOT_EXIST)
         else:
-            opened = open_store(store, limits)
+            # A reader's notes wait for nobody's turn.
+            opened = open_store(store, replace(limits, lock_seconds=0))
             catalog = Catalog(ReadOnlyStore(opened) if read_only else opened, environment.id)
             result = restore_from(workspace, catalog, healed, limits)
             if result.status is OperationStatus.DOES_NOT_EXIST:

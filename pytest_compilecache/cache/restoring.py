@@ -18,7 +18,7 @@ from pytest_compilecache.store.catalog import Catalog, PackRef
 from pytest_compilecache.workspace.duplicates import Entries
 from pytest_compilecache.workspace.heal import Healed
 from pytest_compilecache.workspace.ledger import Ledger
-from pytest_compilecache.workspace.place import Workspace
+from pytest_compilecache.workspace.place import CHOOSE_ANOTHER_PLACE, Workspace
 
 _MAX_TROUBLES = 20
 # A pack that was listed and is gone was pruned, and its content stands in one
@@ -121,7 +121,7 @@ def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
     room = shutil.disk_usage(task.workspace.root).free - task.limits.free_bytes
     if needed > room:
         reason = f"{needed:,} bytes are to be restored, and the disk has room for {max(room, 0):,}"
-        remedy = "free space there, or choose another place with --compilecache-dir"
+        remedy = f"free space there, or {CHOOSE_ANOTHER_PLACE}"
         task.note(task.workspace.root, WorkspaceError(task.workspace.root, reason, remedy))
         return True
     written, damage = _extract(task, ref, reader, {file.path for file in wanted})

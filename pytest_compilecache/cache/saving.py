@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pytest_compilecache.cache.planning import Plan, find_twins, make_plan, read_contents, recency
@@ -48,8 +49,8 @@ def save_to(
     troubles = tuple(contents.troubles)
     if not (plan.new or plan.old):
         return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
-    catalog.describe(environment.to_json())
-    written = _with_room(catalog, plan, limits, contents.troubles)
+    write = functools.partial(_write_plan, catalog, environment, plan, limits, contents.troubles)
+    written = _with_room(catalog, plan, limits, contents.troubles, write)
     troubles = tuple(contents.troubles)
     if not written:
         status = OperationStatus.ERROR if troubles else OperationStatus.SKIPPED
@@ -62,21 +63,25 @@ def save_to(
 
 
 def _with_room(
-    catalog: Catalog, plan: Plan, limits: Limits, troubles: list[Trouble]
+    catalog: Catalog,
+    plan: Plan,
+    limits: Limits,
+    troubles: list[Trouble],
+    write: Callable[[], list[WrittenPack]],
 ) -> list[WrittenPack]:
     """Write; where the store's limit leaves no room, make some, and in the end write what fits."""
     wanted = (*plan.new, *plan.old)
     needed = sum(file.size for file in wanted)
     for share in _SHARES_OF_WHAT_IS_NEEDED:
         try:
-            return _write_plan(catalog, plan, limits, troubles)
+            return write()
         except StoreFullError:
             if limits.store_bytes is None:
                 raise
             left = max(limits.store_bytes - int(share * needed), 0)
             prune(catalog.store, replace(limits, store_bytes=left))
     if not limits.split:
-        return _write_plan(catalog, plan, limits, troubles)
+        return write()
     return _fitting(catalog, sorted(wanted, key=recency, reverse=True), limits, troubles)
 
 
@@ -99,9 +104,14 @@ def _fitting(
 
 
 def _write_plan(
-    catalog: Catalog, plan: Plan, limits: Limits, troubles: list[Trouble]
+    catalog: Catalog,
+    environment: Environment,
+    plan: Plan,
+    limits: Limits,
+    troubles: list[Trouble],
 ) -> list[WrittenPack]:
     """Write with what is merged, or where that is too much, without."""
+    catalog.describe(environment.to_json())
     if plan.merged:
         with contextlib.suppress(PackTooLargeError, StoreFullError):
             written = _write(catalog, plan.files, plan.supersedes, limits)

@@ -40,7 +40,7 @@ def too_large(unit: str, size: int, limit: int) -> PackTooLargeError:
     return PackTooLargeError(
         "a new pack",
         f"it comes to {size:,} {unit}, and {limit:,} are allowed",
-        "save fewer files at once, or raise the limit on the size of a save",
+        "raise the limit on the size of a save (MAX_CACHE_SIZE_MB), or save fewer files at once",
         size=size,
         limit=limit,
     )

@@ -154,10 +154,14 @@ class CompileSession:
 
         if self.environment is None:
             return
-        self.workspace = choose_workspace(
-            self._root(), self.environment.id, environ.get("TORCHINDUCTOR_CACHE_DIR")
-        )
-        self.variables.set("TORCHINDUCTOR_CACHE_DIR", str(self.workspace.inductor))
+        named = environ.get("TORCHINDUCTOR_CACHE_DIR")
+        self.workspace = choose_workspace(self._root(), self.environment.id, named)
+        place = str(self.workspace.inductor)
+        if named is None:
+            self.variables.set("TORCHINDUCTOR_CACHE_DIR", place)
+        elif named != place:
+            # Not marked as ours: a worker takes it for the user's, and works there too.
+            self.variables.put("TORCHINDUCTOR_CACHE_DIR", place)
         if self.settings.store and "TORCHINDUCTOR_CPP_DYNAMIC_THREADS" not in environ:
             # Torch's keys contain the thread count: machines with other core
             # counts would miss everything.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = (0.005, 0.1)
 _DURATION = "lease-seconds"
 _DURATIONS = (1.0, 7200.0)
+_DURATION_WITHOUT_A_WISH = 30.0
 
 
 class StoreBusyError(StoreError, TimeoutError):
@@ -90,7 +91,9 @@ class Turns:
     def _waits(self) -> float:
         # A lease whose owner died on another machine ends after its duration, and a
         # contender that gave up just before would find it again and again.
-        return self._seconds if self._kernel else 2 * max(self._seconds, self._duration())
+        if self._kernel or not self._seconds:
+            return self._seconds
+        return 2 * max(self._seconds, self._duration())
 
     def _lock(self, name: str) -> BaseFileLock:
         from filelock import FileLock, SoftFileLease  # noqa: PLC0415
@@ -105,12 +108,14 @@ class Turns:
     def _duration(self) -> float:
         """The duration that all who write to this store agree on: that of the first."""
         path = self._folder / _DURATION
-        try:
-            with path.open("x") as file:
-                file.write(repr(float(self._seconds)))
-        except FileExistsError:
-            with contextlib.suppress(OSError, ValueError):
-                agreed = float(path.read_text())
-                if _DURATIONS[0] <= agreed <= _DURATIONS[1]:
-                    return agreed
-        return min(max(float(self._seconds), _DURATIONS[0]), _DURATIONS[1])
+        ours = min(max(float(self._seconds), _DURATIONS[0]), _DURATIONS[1])
+        if not self._seconds:  # who does not wait has no wish
+            ours = _DURATION_WITHOUT_A_WISH
+        else:
+            with contextlib.suppress(FileExistsError), path.open("x") as file:
+                file.write(repr(ours))
+        with contextlib.suppress(OSError, ValueError):
+            agreed = float(path.read_text())
+            if _DURATIONS[0] <= agreed <= _DURATIONS[1]:
+                return agreed
+        return ours

@@ -42,7 +42,7 @@ class Ledger:
             if path.stat().st_size > _MAX_BYTES:
                 return cls(path)
             text = json.loads(path.read_bytes())
-            if text["version"] != _VERSION:
+            if text["version"] != _VERSION or text["boot"] != _boot():
                 return cls(path)
             seen = {str(key): (int(a), int(b)) for key, (a, b) in text["files"].items()}
             return cls(path, seen, {str(a): str(b) for a, b in text["twins"].items()})
@@ -89,7 +89,18 @@ class Ledger:
 
     def _write(self, files: Mapping[str, tuple[int, int]]) -> None:
         twins = {path: twin for path, twin in self.twins.items() if twin in files}
-        values = {"version": _VERSION, "files": files, "twins": twins}
+        values = {"version": _VERSION, "boot": _boot(), "files": files, "twins": twins}
         content = json.dumps(values, separators=(",", ":"))
         write_atomically(self.path, content.encode())
         self.changed = False
+
+
+def _boot() -> str:
+    """What tells this run of the machine from others.
+
+    Files are not synced: after a power failure, one of the right size and time may hold zeros.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

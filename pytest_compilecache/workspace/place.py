@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_compilecache.errors import WorkspaceError
 
 STAMP = "compilecache-environment"
+CHOOSE_ANOTHER_PLACE = "choose another place with --compilecache-dir or COMPILECACHE_DIR, in a server with LOCAL_WORK_DIR"
 _PRIVATE = 0o700
 
 
@@ -51,7 +52,8 @@ class Workspace:
         Raises:
             WorkspaceError: A folder cannot be made, is not ours, or others can write to it.
         """
-        _check_way(self.root.parent)
+        for folder in (self.root.parent, self.inductor):
+            _check_way(folder)
         for folder in (self.root.parent, self.root, self.inductor, self.headers, self.state):
             _make_private(folder)
         stamp = self.inductor / STAMP
@@ -130,7 +132,7 @@ def _check_way(folder: Path) -> None:
             raise WorkspaceError(
                 folder,
                 f"lies in {above}, where everybody can replace it",
-                "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+                CHOOSE_ANOTHER_PLACE,
             )
 
 
@@ -149,7 +151,7 @@ def _make_private(folder: Path) -> None:
         raise WorkspaceError(
             folder,
             f"cannot be made: {error.strerror or error}",
-            "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+            CHOOSE_ANOTHER_PLACE,
         ) from error
     if not hasattr(os, "getuid"):
         return
@@ -157,7 +159,7 @@ def _make_private(folder: Path) -> None:
         raise WorkspaceError(
             folder,
             f"belongs to user {status.st_uid}, who could plant machine code there",
-            "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+            CHOOSE_ANOTHER_PLACE,
         )
     if stat.S_IMODE(status.st_mode) & 0o022:
         raise WorkspaceError(

@@ -32,6 +32,7 @@ SHARING_LOCK = "sharing.lock"
 
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_MAX_REPLACEMENTS = 100
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -87,7 +88,11 @@ class SharedWorkspace:
         """
         if not self._locks:
             try:
-                self.reason = why_unlockable(self._workspace) or self._wait()
+                self.reason = why_unlockable(self._workspace)
+                if self.reason:
+                    self._workspace.prepare(self._environment_id)
+                else:
+                    self.reason = self._wait()
             except OSError as error:  # no locks here, no space, no permission
                 self.reason = str(error)
         return self.held
@@ -244,7 +249,7 @@ def _try_lock(path: Path, *, exclusive: bool) -> _Lock | None:
     Raises:
         OSError: There are no locks here, or the file cannot be made.
     """
-    while True:
+    for _ in range(_MAX_REPLACEMENTS):
         with contextlib.ExitStack() as undo:
             lock = _Lock(path)
             undo.callback(lock.close)
@@ -263,3 +268,4 @@ def _try_lock(path: Path, *, exclusive: bool) -> _Lock | None:
             if lock.names(path):
                 undo.pop_all()
                 return lock
+    raise WorkspaceError(path, "it is another file each time that it is opened")

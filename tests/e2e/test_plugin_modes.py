@@ -256,3 +256,11 @@ def test_directory_of_an_unknown_environment_is_not_used_and_that_is_said(
     )
     assert run.code == 0, run.out
     assert "holds artifacts of an unknown environment" in run.out
+
+
+def test_workers_share_the_folder_that_the_user_named(cold: Cold, machine: Machine, tmp_path: Path):
+    machine.variables["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "named")
+    machine.pytest("-k", "plain", "-n", "1", cwd=cold.project)
+    assert list((tmp_path / "named").rglob("*.so"))
+    again = machine.pytest("-k", "plain", cwd=cold.project)
+    assert again.built == ()

@@ -136,6 +136,12 @@ def test_unfinished_file_is_left_to_healing(name: str, workspace: Workspace):
     assert file.exists()
 
 
+def test_unfinished_file_that_healing_set_aside_goes(workspace: Workspace):
+    file = put(workspace, "quarantine/1700000000-.123.456.tmp")
+    assert evict(workspace, EVERYTHING).files == 1
+    assert not file.exists()
+
+
 def test_what_neither_we_nor_torch_put_there_stays(tmp_path: Path):
     workspace = make(tmp_path / "root", named=tmp_path / "named")
     theirs = [
@@ -160,8 +166,10 @@ def test_emptied_folders_go_and_those_of_the_workspace_stay(workspace: Workspace
     evict(workspace, Limits(workspace_bytes=100))
     folders = sorted(path for path in workspace.inductor.rglob("*") if path.is_dir())
     assert folders == sorted(path for path in keep.parents if path.is_relative_to(folders[0]))
+    put(workspace, "headers/c2.h.gch")
     evict(workspace, EVERYTHING)
     assert [path.name for path in workspace.inductor.iterdir()] == [STAMP]
+    assert list(workspace.headers.iterdir()) == []
 
 
 def test_links_are_unlinked_and_what_they_lead_to_stays(workspace: Workspace, tmp_path: Path):

@@ -204,6 +204,17 @@ def test_the_oldest_makes_room_when_the_store_has_a_limit(here, there, store):
     assert "file-0" not in there.files()
 
 
+def test_another_environment_gets_into_a_full_store(here, there, store):
+    limits = replace(LIMITS, store_bytes=100_000)
+    here.write("a", os.urandom(99_000))
+    here.save(store, limits)
+    age(store, 10)
+    there.write("b", os.urandom(50_000))
+    other = Environment({"torch": "2.14.0"})
+    result = save(there.workspace, other, str(store), limits)
+    assert (result.status, result.files) == (OperationStatus.SUCCESS, 1)
+
+
 def test_a_store_whose_limit_leaves_no_room_keeps_what_it_has(here, there, store):
     here.write("a", os.urandom(50_000))
     limits = replace(LIMITS, store_bytes=90_000, grace_seconds=3600)

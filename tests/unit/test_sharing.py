@@ -113,7 +113,7 @@ def test_on_a_network_file_system_nothing_is_locked_and_eviction_is_off(
     with shared(workspace) as share:
         assert not share.held
         assert "it lies on a network file system (nfs4)" in share.reason
-    assert not workspace.root.exists()
+    assert [path.name for path in workspace.state.iterdir()] == []
     assert "network" in refusal(workspace)
 
 
@@ -176,6 +176,22 @@ def test_lock_file_replaced_between_opening_and_locking_is_locked_again(
     monkeypatch.setattr(sharing, "flock", too_late)
     with shared(workspace):
         assert "in use" in refusal(workspace)
+
+
+def test_lock_file_that_is_another_each_time_is_given_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    lock, flock = workspace.state / SHARING_LOCK, sharing.flock
+
+    def too_late(descriptor: int, operation: int) -> None:
+        lock.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(sharing, "flock", too_late)
+    before = open_files()
+    with shared(workspace) as share:
+        assert "another file each time" in share.reason
+    assert open_files() == before
 
 
 def test_sessions_with_other_roots_hold_the_folder_that_their_users_named(tmp_path: Path):

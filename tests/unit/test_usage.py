@@ -162,6 +162,24 @@ def test_link_is_marked_and_not_what_it_leads_to(
     assert times(theirs)[0] == LONG_AGO
 
 
+def test_file_opened_during_a_flush_is_marked_by_it_or_the_next(
+    log: UsageLog, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    early = [put(workspace.inductor, f"ab/c{number}") for number in range(3)]
+    late = put(workspace.inductor, "ab/late")
+    utime = os.utime
+
+    def opening(*words: object, **options: object) -> None:
+        late.read_bytes()
+        monkeypatch.undo()
+        utime(*words, **options)
+
+    for path in early:
+        path.read_bytes()
+    monkeypatch.setattr(os, "utime", opening)
+    assert log.flush() + log.flush() == 4
+
+
 @pytest.mark.parametrize(
     "arguments", [(), (None,), (3, "r", 0), (b"/x", "r", 0), ("{}",), ("{}", "r", None)]
 )
