@@ -12,7 +12,10 @@ from pathlib import Path
 from pytest_compilecache.errors import WorkspaceError
 
 STAMP = "compilecache-environment"
-CHOOSE_ANOTHER_PLACE = "choose another place with --compilecache-dir or COMPILECACHE_DIR, in a server with LOCAL_WORK_DIR"
+CHOOSE_ANOTHER_PLACE = (
+    "choose another place with --compilecache-dir or COMPILECACHE_DIR; "
+    "in a server, with LOCAL_WORK_DIR"
+)
 _PRIVATE = 0o700
 
 

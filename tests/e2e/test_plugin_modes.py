@@ -86,12 +86,15 @@ def test_interrupted_session_saves_what_it_compiled(machine: Machine, cold: Cold
         """,
     )
     store = tmp_path / "store"
+    # A shell's background jobs, and so all that they start, ignore the signal.
+    listening = (
+        "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "sys.exit(pytest.main())"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-k", "plain or wait", f"--compilecache-store={store}"],
+        [sys.executable, "-c", listening, "-k", "plain or wait", f"--compilecache-store={store}"],
         cwd=folder, env=machine.environ(), text=True,
         stdout=subprocess.PIPE, start_new_session=True,
-        # A shell's background jobs, and so all that they start, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while not (folder / "waiting").exists() and time.monotonic() < deadline:
