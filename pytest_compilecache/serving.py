@@ -121,6 +121,7 @@ class ServerProcess:
             self._variables.restore()
 
     def _restore(self, deployment: Deployment) -> CacheResult:
+        use: SharedWorkspace | None = None
         try:
             site = self._locate(deployment)
             # For the rest of this process's life: eviction would take kernels from under it.
@@ -132,6 +133,8 @@ class ServerProcess:
                     site.workspace, site.environment, deployment.store, deployment.limits
                 )
         except Exception as error:  # noqa: BLE001  (the cache is never worth a server)
+            if use is not None:
+                use.release()
             return _failed(deployment, error)
         if result.usable:
             self._work_at(site, use)

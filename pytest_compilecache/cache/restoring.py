@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,8 @@ def restore_from(
         OSError: The same.
     """
     present = {*healed.whole, *healed.busy, *healed.twins}
-    task = _Restoring(workspace, catalog, limits, present, Entries(healed.whole))
+    held = sum(file.size for file in healed.whole.values())
+    task = _Restoring(workspace, catalog, limits, present, Entries(healed.whole), held)
     found = _restore_all(task)
     task.ledger.save_restored()
     if not found:
@@ -74,6 +75,7 @@ class _Restoring:
     limits: Limits
     present: set[str]
     entries: Entries
+    held: int
     duplicates: int = 0
     files: int = 0
     bytes: int = 0
@@ -114,7 +116,8 @@ def _restore_all(task: _Restoring) -> bool:
 
 def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
     """Restore what is wanted of a pack; False when some of it is damaged."""
-    wanted = [file for file in reader.index.files if file.path not in task.present]
+    lacking = [file for file in reader.index.files if file.path not in task.present]
+    wanted = list(_within_limit(task, lacking))
     if not wanted:
         return True
     needed = sum(file.size for file in wanted)
@@ -132,6 +135,17 @@ def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
     if damage is not None:
         _report(task, ref, damage)
     return damage is None
+
+
+def _within_limit(task: _Restoring, files: Iterable[PackFile]) -> Iterator[PackFile]:
+    """The files that the workspace may hold as well: what is evicted must not come back at once."""
+    limit = task.limits.workspace_bytes
+    total = task.held + task.bytes
+    for file in files:
+        total += file.size
+        if limit is not None and total > limit:
+            return
+        yield file
 
 
 def _extract(

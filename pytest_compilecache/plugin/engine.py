@@ -61,6 +61,9 @@ class Engine:
         """Restore, and wait for the parts of torch that compile."""
         self._share()
         self._restore()
+        if self._session.workspace is not None:  # now: healing opens what torch may never use
+            self._usage = UsageLog(self._session.workspace)
+            self._usage.start()
         watch.after(private.CODECACHE, guarded(self._count_builds))
         protection = Protection(self._session.workspace, self.recorder.sink)
         protection.attach(watch, guarded)
@@ -81,6 +84,7 @@ class Engine:
         record = self.recorder.drain()
         if record is not None:
             self.budget.spend(self.recorder.compiles, limit_hit=bool(record.count("limit")))
+            self.close()  # a session that is killed has noted what it used so far
         return record
 
     def close(self) -> None:
@@ -147,13 +151,11 @@ class Engine:
         return False
 
     def _share(self) -> None:
-        """Let nobody evict what this process may use, and note what it uses."""
+        """Let nobody evict what this process may use."""
         session = self._session
         if session.workspace is not None and session.environment is not None:
             self._use = SharedWorkspace(session.workspace, session.environment.id)
             self._use.acquire()
-            self._usage = UsageLog(session.workspace)
-            self._usage.start()
 
     def _release(self) -> None:
         if self._use is not None:

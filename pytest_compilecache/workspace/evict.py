@@ -147,7 +147,7 @@ class Troubles:
 def _trim_unused(workspace: Workspace, allowed: int, troubles: Troubles) -> Evicted:
     if workspace.inductor.is_symlink():
         return Evicted(reason=f"{workspace.inductor}: it is a link")
-    if not _is_stamped(workspace):
+    if not _is_stamped(workspace.inductor / STAMP, workspace.root.name):
         reason = f"it has no stamp of environment {workspace.root.name}"
         return Evicted(reason=f"{workspace.inductor}: {reason}")
     with sole_use(workspace) as reason:
@@ -270,17 +270,20 @@ def _remove(folder: Path) -> None:
 
 def _is_ours(workspace: Workspace) -> bool:
     """Whether a folder is a workspace that we made; one behind a link is not."""
-    folders = (workspace.root, workspace.state, workspace.inductor)
+    folders = [workspace.root, workspace.state]
+    stamp = workspace.state / STAMP
+    if os.path.lexists(workspace.inductor):  # it lies elsewhere where the user named a folder
+        folders.append(workspace.inductor)
+        stamp = workspace.inductor / STAMP
     real = all(folder.is_dir() and not folder.is_symlink() for folder in folders)
-    return real and _is_stamped(workspace)
+    return real and _is_stamped(stamp, workspace.root.name)
 
 
-def _is_stamped(workspace: Workspace) -> bool:
+def _is_stamped(stamp: Path, environment_id: str) -> bool:
     try:
-        text = (workspace.inductor / STAMP).read_text(encoding="utf-8")
+        return stamp.read_text(encoding="utf-8") == environment_id
     except (OSError, UnicodeDecodeError):
         return False
-    return text == workspace.root.name
 
 
 def _was_used(workspace: Workspace, since: float) -> bool:

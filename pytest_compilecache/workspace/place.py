@@ -59,9 +59,9 @@ class Workspace:
             _check_way(folder)
         for folder in (self.root.parent, self.root, self.inductor, self.headers, self.state):
             _make_private(folder)
-        stamp = self.inductor / STAMP
-        if not stamp.exists():
-            write_atomically(stamp, environment_id.encode())
+        for stamp in (self.inductor / STAMP, self.state / STAMP):
+            if not stamp.exists():
+                write_atomically(stamp, environment_id.encode())
 
 
 def default_root() -> Path:

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from pytest_compilecache._filesystem import filesystem_of
 from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.workspace.place import Workspace
+from pytest_compilecache.workspace.place import CHOOSE_ANOTHER_PLACE, Workspace
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -261,7 +261,7 @@ def _try_lock(path: Path, *, exclusive: bool) -> _Lock | None:
                 raise WorkspaceError(
                     path,
                     f"no kernel lock can be had there: {error.strerror or error}",
-                    "choose another place with --compilecache-dir or COMPILECACHE_DIR",
+                    CHOOSE_ANOTHER_PLACE,
                 ) from error
             # Between opening and locking, its workspace may have been removed and
             # made again: a lock on the old file would bind nobody.

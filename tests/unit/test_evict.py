@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -351,8 +352,14 @@ def with_another_stamp(other: Workspace) -> None:
 
 
 def without_state(other: Workspace) -> None:
-    (other.state / SHARING_LOCK).unlink()
-    other.state.rmdir()
+    shutil.rmtree(other.state)
+
+
+def test_workspace_whose_artifacts_lay_where_the_user_said_is_removed_by_its_own_stamp(
+    workspace: Workspace, other: Workspace
+):
+    shutil.rmtree(other.inductor)
+    assert evict(workspace, Limits(keep_seconds=0)).workspaces == ("torch-0",)
 
 
 def behind_a_link(other: Workspace) -> None:

@@ -300,3 +300,15 @@ def test_packs_with_entries_that_were_left_out_are_merged_and_pruned(here, store
     last = Place(tmp_path / "last")
     last.restore(store)
     assert len(entries(last)) == 1
+
+
+def test_a_restore_stops_at_the_limit_of_the_workspace_with_the_newest(here, there, store):
+    for number in range(4):
+        here.write(f"file-{number}", os.urandom(50_000))
+        here.save(store, replace(LIMITS, fan=100))
+        age(store, 10)
+    result = there.restore(store, replace(LIMITS, workspace_bytes=120_000))
+    assert (result.status, result.files) == (OperationStatus.SUCCESS, 2)
+    assert list(there.files()) == ["file-2", "file-3"]
+    again = there.restore(store, replace(LIMITS, workspace_bytes=120_000))
+    assert again.status is OperationStatus.SKIPPED
