@@ -45,15 +45,19 @@ class Contents:
 
     Attributes:
         live: The packs that no other one took over, the newest first.
-        listed: The names of all packs.
+        listed: When each pack was published, by its name.
         superseded: The names of those that were taken over.
         troubles: What went wrong.
     """
 
     live: list[LivePack] = field(default_factory=list)
-    listed: frozenset[str] = frozenset()
+    listed: Mapping[str, float] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
     troubles: list[Trouble] = field(default_factory=list)
+
+    def left_over(self, before: float) -> int:
+        """How many packs were taken over, of those published before a time."""
+        return sum(self.listed.get(name, before) < before for name in self.superseded)
 
     def holders(self) -> dict[str, float]:
         """When the newest pack that holds each path was published."""
@@ -72,7 +76,7 @@ def read_contents(catalog: Catalog) -> Contents:
     """
     refs = catalog.packs()
     suspects = catalog.suspects()
-    found = Contents(listed=frozenset(ref.name for ref in refs))
+    found = Contents(listed={ref.name: ref.modified for ref in refs})
     with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
         for ref, reader in packs:
             if isinstance(reader, PackReader):
@@ -126,7 +130,7 @@ def make_plan(
         new=new,
         old=old,
         merged=merged,
-        supersedes=tuple(sorted(gone & contents.listed))[:_MAX_SUPERSEDES],
+        supersedes=tuple(sorted(gone.intersection(contents.listed)))[:_MAX_SUPERSEDES],
         files=tuple(file for path, file in whole.items() if path in wanted),
     )
 

@@ -28,6 +28,8 @@ from pytest_compilecache.workspace.scan import WorkspaceFile
 
 # Artifacts compress to a third or less; what does not gets all that it asks for.
 _SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
+_LEFT_OVER = 8
+_INDEX_BYTES = 4096  # of a small pack, and of a description
 
 
 def save_to(
@@ -55,7 +57,8 @@ def save_to(
     if not written:
         status = OperationStatus.ERROR if troubles else OperationStatus.SKIPPED
         return CacheResult(status, troubles=troubles)
-    if plan.merged:
+    # Not after each merge: what stays is read whole before anything goes.
+    if contents.left_over(time.time() - limits.grace_seconds) >= _LEFT_OVER * limits.fan:
         with contextlib.suppress(CompileCacheError):  # it is only tidying up
             prune(catalog.store, limits)
     duplicates = len(twins) - len(healed.twins)
@@ -78,7 +81,7 @@ def _with_room(
         except StoreFullError:
             if limits.store_bytes is None:
                 raise
-            left = max(limits.store_bytes - int(share * needed), 0)
+            left = max(limits.store_bytes - int(share * needed) - _INDEX_BYTES, 0)
             prune(catalog.store, replace(limits, store_bytes=left))
     if not limits.split:
         return write()

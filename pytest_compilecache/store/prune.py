@@ -7,6 +7,7 @@ elsewhere, in packs that stay.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 
 from pytest_compilecache.errors import PackError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
-from pytest_compilecache.pack import PackReader
 from pytest_compilecache.pack.index import ENVIRONMENT_ID
 from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
@@ -177,19 +177,48 @@ def _taken_over(
         for name, each in shelf.packs.items()
         if name not in going
     ]
-    held: set[str] = set()
-    able: list[str] = []
-    for ref, reader in catalog.readable(refs, superseded):
-        if isinstance(reader, PackReader):
-            supersedes = reader.index.supersedes
-            damaged = reader.damaged() if supersedes else {}
-            held.update(file.path for file in reader.index.files if file.path not in damaged)
-            able.append(ref.name)
-    # Of entries that say the same, the pack that took over holds one.
-    keys = {key for path in held if (key := cache_key_of(path)) is not None}
-    for name in sorted(superseded.intersection(ripe).difference(going, able)):
-        if all(path in held or cache_key_of(path) in keys for path in _paths(catalog, name)):
+    live = [ref for ref, reader in catalog.readable(refs, superseded) if reader is not None]
+    candidates = superseded.intersection(ripe).difference(going, (ref.name for ref in live))
+    wanted = {name: _paths(catalog, name) for name in sorted(candidates)}
+    cover = _read_cover(catalog, live, set().union(*wanted.values()))
+    for name, paths in wanted.items():
+        if cover.covers(name, paths):
             yield name
+
+
+@dataclass(slots=True)
+class _Cover:
+    """What was read, whole, in packs that stay.
+
+    Attributes:
+        paths: The files.
+        keys: For each pack that was taken over, the keys of which its successors hold an
+            entry. Of entries that say the same they hold one; another pack's may differ.
+    """
+
+    paths: set[str] = field(default_factory=set)
+    keys: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def covers(self, name: str, paths: Iterable[str]) -> bool:
+        """Whether nothing of a pack is lost with it."""
+        return all(path in self.paths or cache_key_of(path) in self.keys[name] for path in paths)
+
+
+def _read_cover(catalog: Catalog, live: Iterable[PackRef], wanted: set[str]) -> _Cover:
+    cover = _Cover()
+    for ref in live:
+        if not wanted:
+            break
+        with contextlib.suppress(ObjectMissingError, PackError), catalog.open_pack(ref) as reader:
+            supersedes = reader.index.supersedes
+            if not supersedes and wanted.isdisjoint(file.path for file in reader.index.files):
+                continue
+            damaged = reader.damaged()
+            whole = {file.path for file in reader.index.files if file.path not in damaged}
+            cover.paths |= whole
+            for name in supersedes:
+                cover.keys[name] |= {key for path in whole if (key := cache_key_of(path))}
+    return cover
 
 
 def _paths(catalog: Catalog, name: str) -> set[str]:

@@ -118,6 +118,13 @@ def test_prune_removes_what_was_taken_over_and_nothing_else(here, there, store):
     assert there.files() == here.files()
 
 
+def test_savers_prune_what_was_taken_over_once_there_is_much_of_it(here, store):
+    for number in range(60):
+        here.write(f"file-{number:02}")
+        here.save(store)
+    assert len(packs(store)) < 40
+
+
 def test_a_pack_that_was_taken_over_stays_while_its_successor_is_damaged(here, there, store):
     for number in range(4):
         here.write(f"file-{number}")
