@@ -44,7 +44,8 @@ class Entries:
         self._meanings: dict[str, bytes | None] = {}
         self._left = _MAX_COMPARED
         for path, file in files.items():
-            self.add(path, file.location)
+            if cache_key_of(path) is not None:
+                self.add(path, file.location)
 
     def add(self, path: str, location: Path) -> None:
         """Add a file, which is ignored unless it is an entry."""

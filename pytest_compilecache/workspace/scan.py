@@ -24,17 +24,22 @@ class WorkspaceFile:
 
     Attributes:
         path: Its name in a pack: the area, then the path below it.
-        location: Where it lies.
+        where: Where it lies.
         size: In bytes.
         modified: In nanoseconds.
         accessed: In nanoseconds.
     """
 
     path: str
-    location: Path
+    where: str
     size: int
     modified: int
     accessed: int = 0
+
+    @property
+    def location(self) -> Path:
+        """Where it lies; made when it is asked for, since ten thousand take a tenth of a second."""
+        return Path(self.where)
 
     @property
     def used(self) -> bool:
@@ -59,7 +64,7 @@ def temporary_files(workspace: Workspace) -> Iterator[Path]:
             yield from (Path(parent, name) for name in names if name.endswith(".tmp"))
 
 
-def _walk(folder: Path, prefix: str, *, top: bool = False) -> Iterator[WorkspaceFile]:
+def _walk(folder: str | Path, prefix: str, *, top: bool = False) -> Iterator[WorkspaceFile]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -68,7 +73,7 @@ def _walk(folder: Path, prefix: str, *, top: bool = False) -> Iterator[Workspace
         path = f"{prefix}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
             if not (top and _is_skipped_folder(entry.name)):
-                yield from _walk(Path(entry.path), path)
+                yield from _walk(entry.path, path)
             continue
         if entry.name.endswith(_SKIPPED_SUFFIXES) or (top and entry.name == STAMP):
             continue
@@ -78,7 +83,7 @@ def _walk(folder: Path, prefix: str, *, top: bool = False) -> Iterator[Workspace
             continue  # renamed by torch between the listing and now
         if stat.S_ISREG(status.st_mode):
             yield WorkspaceFile(
-                path, Path(entry.path), status.st_size, status.st_mtime_ns, status.st_atime_ns
+                path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
             )
 
 
