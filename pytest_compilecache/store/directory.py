@@ -96,7 +96,12 @@ class DirectoryStore:
             except NotADirectoryError:
                 self._check_root()
                 raise ObjectMissingError(path) from None
-        if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            try:
+                regular = stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+            except BaseException:
+                raw.close()
+                raise
+        if not regular:
             raw.close()
             raise StoreError(path, "it is not a regular file", "remove it")
         return io.BufferedReader(raw)

@@ -64,6 +64,11 @@ class StoreFile(io.FileIO):
         with explained(self.name):
             return super().readall()
 
+    def close(self) -> None:
+        """Close it; a network file system tells only then what it could not write."""
+        with explained(self.name):
+            super().close()
+
     def write(self, piece: ReadableBuffer) -> int:
         """Write what there is room for."""
         with explained(self.name):

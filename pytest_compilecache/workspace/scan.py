@@ -58,7 +58,7 @@ def scan(workspace: Workspace) -> dict[str, WorkspaceFile]:
 
 def temporary_files(workspace: Workspace) -> Iterator[Path]:
     """Files that torch writes to before it renames them, left or in use."""
-    for _, folder in workspace.areas():
+    for folder in (*(folder for _, folder in workspace.areas()), workspace.state):
         for parent, folders, names in os.walk(folder):
             folders[:] = [name for name in folders if name != "locks"]
             yield from (Path(parent, name) for name in names if name.endswith(".tmp"))

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.prepared import Prepared
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in memory, where there is one: to sync a disk a thousand times takes minutes."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    made = Path(tempfile.mkdtemp(prefix="compilecache-crash-", dir=memory))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Prepared]:
+    """A process that forks others, which are killed or starved."""
+    with Prepared() as prepared:
+        yield prepared
