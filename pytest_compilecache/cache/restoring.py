@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_compilecache.cache.placing import Placing
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, nearest
 from pytest_compilecache.errors import CompileCacheError, PackError, StoreError, WorkspaceError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackFile, PackReader
 from pytest_compilecache.store.catalog import Catalog, PackRef
-from pytest_compilecache.workspace.duplicates import Entries
+from pytest_compilecache.workspace.duplicates import MAX_COMPARED_BYTES, Entries
 from pytest_compilecache.workspace.heal import Healed
 from pytest_compilecache.workspace.ledger import Ledger
 from pytest_compilecache.workspace.place import CHOOSE_ANOTHER_PLACE, Workspace
+from pytest_compilecache.workspace.scan import is_artifact
 
 _MAX_TROUBLES = 20
-# Containers that share a workspace have the same process ids.
-_RUN = os.urandom(6).hex()
-_COUNT = itertools.count()
+_MAX_VALUE = 300
 # A pack that was listed and is gone was pruned, and its content stands in one
 # that was published before: a new listing shows it.
 _LISTINGS = 4
@@ -67,7 +65,9 @@ def explain(environment: Environment, catalog: Catalog) -> str:
             others.append(Environment.from_json(text))
     closest = nearest(environment, others)
     differences = environment.differences(closest) if closest is not None else ()
-    return "; ".join(_difference(each.field, each.here, each.there) for each in differences)
+    told = [_difference(each.field, each.here, each.there) for each in differences]
+    more = [f"and {len(told) - _MAX_TROUBLES} more"] if len(told) > _MAX_TROUBLES else []
+    return "; ".join(told[:_MAX_TROUBLES] + more)
 
 
 @dataclass(slots=True)
@@ -85,6 +85,8 @@ class _Restoring:
     bytes: int = 0
     packs: int = 0
     troubles: list[Trouble] = field(default_factory=list)
+    placing: Placing = field(default_factory=Placing)
+    noted: set[str] = field(default_factory=set)
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +122,11 @@ def _restore_all(task: _Restoring) -> bool:
 
 def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
     """Restore what is wanted of a pack; False when some of it is damaged."""
-    lacking = [file for file in reader.index.files if file.path not in task.present]
+    lacking = [
+        file
+        for file in reader.index.files
+        if file.path not in task.present and is_artifact(file.path)
+    ]
     wanted = list(_within_limit(task, lacking))
     if not wanted:
         return True
@@ -155,23 +161,21 @@ def _within_limit(task: _Restoring, files: Iterable[PackFile]) -> Iterator[PackF
 def _extract(
     task: _Restoring, ref: PackRef, reader: PackReader, wanted: Collection[str]
 ) -> tuple[list[PackFile], PackError | None]:
-    areas = dict(task.workspace.areas())
+    areas = {name: str(folder) for name, folder in task.workspace.areas()}
     written: list[PackFile] = []
     damage: PackError | None = None
     # As old as their pack: what torch does not use is not the most recently used.
     age = int(ref.modified * 1e9)
     for file, chunks in reader.extract(wanted):
         area, _, below = file.path.partition("/")
-        if area not in areas:
-            continue
-        target = areas[area] / below
+        target = f"{areas[area]}/{below}"
         try:
             content: Iterable[bytes] = chunks
-            if task.entries.has_siblings(file.path):
+            if file.size <= MAX_COMPARED_BYTES and task.entries.has_siblings(file.path):
                 content = [b"".join(chunks)]
                 if _is_duplicate(task, file.path, content[0]):
                     continue
-            _write(target, file.mode, age, content)
+            task.placing.write(target, file.mode, age, content)
         except PackError as error:
             damage = damage or error
             continue
@@ -179,7 +183,7 @@ def _extract(
             reason = "something else is in the place of this file"
             task.note(target, WorkspaceError(target, reason, f"move {target} away"))
             continue
-        task.entries.add(file.path, target)
+        task.entries.add(file.path, Path(target))
         task.ledger.add_restored(file.path, file.size, age)
         written.append(file)
     return written, damage
@@ -198,47 +202,23 @@ def _is_duplicate(task: _Restoring, path: str, content: bytes) -> bool:
 def _report(task: _Restoring, ref: PackRef, error: PackError) -> None:
     """A bad pack is a miss: what it held may stand in another one, or is made and saved again."""
     task.note(task.catalog.store.url, error)
+    if len(task.noted) >= _MAX_TROUBLES:  # each costs a turn and a sync
+        return
     with contextlib.suppress(StoreError):  # a reader may well have no right to write
-        task.catalog.suspect(ref.name, error.reason)
-
-
-def _write(target: Path, mode: int, age: int, chunks: Iterable[bytes]) -> None:
-    """Write one file so that it is there whole or not at all."""
-    # With bare calls of the system: ten thousand files take twice as long through file objects.
-    name, handle = _create_beside(target, mode)
-    try:
-        try:
-            for chunk in chunks:
-                _write_all(handle, chunk)
-            os.utime(handle, ns=(age, age))
-        finally:
-            os.close(handle)
-        os.replace(name, target)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
-        raise
-
-
-def _write_all(handle: int, chunk: bytes) -> None:
-    written = os.write(handle, chunk)
-    while written < len(chunk):
-        written += os.write(handle, memoryview(chunk)[written:])
-
-
-def _create_beside(target: Path, mode: int) -> tuple[str, int]:
-    # tempfile.mkstemp draws a name and checks a folder's mode for every file.
-    name = f"{target.parent}/.compilecache-{os.getpid()}-{_RUN}{next(_COUNT):x}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return name, os.open(name, flags, mode)
-    except FileNotFoundError:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return name, os.open(name, flags, mode)
+        if not task.noted:
+            task.noted |= {"", *task.catalog.suspects()}
+        if ref.name not in task.noted:
+            task.noted.add(ref.name)
+            task.catalog.suspect(ref.name, error.reason)
 
 
 def _difference(field_name: str, here: str, there: str) -> str:
     if field_name == "cpu_flags":  # a hundred words, of which few differ
         ours, theirs = set(here.split()), set(there.split())
         here, there = (" ".join(sorted(flags)) for flags in (ours - theirs, theirs - ours))
-    return f"{field_name} is {here or 'without'} here and {there or 'without'} there"
+    here, there = (_shortened(value) or "without" for value in (here, there))
+    return f"{field_name} is {here} here and {there} there"
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= _MAX_VALUE else f"{value[:_MAX_VALUE]}…"

@@ -5,7 +5,7 @@
     pack      = header frame* index signature footer
     header    = HEAD version
     frame     = one zstd frame of at most FRAME_SIZE bytes of content
-    index     = one zstd frame of JSON: keys sorted, no spaces, UTF-8
+    index     = one zstd frame of JSON: keys sorted, no spaces, ASCII
     signature = bytes, none as yet
     footer    = length of index, size of its JSON, length of signature, version, TAIL
 
@@ -47,6 +47,7 @@ MAX_FRAME_STORED = FRAME_SIZE + 64 * 1024  # what does not compress grows by 0.4
 MAX_FRAMES = 4096
 MAX_FILES = 100_000
 MAX_SUPERSEDES = 10_000
+MAX_COMMAS = 8 * MAX_FILES + 4 * MAX_FRAMES + MAX_SUPERSEDES
 MAX_INDEX_STORED = 16 * MIB
 MAX_INDEX_SIZE = 32 * MIB
 MAX_SIGNATURE = 4096
@@ -128,9 +129,9 @@ def encode_index(index: PackIndex) -> bytes:
         "frames": [(frame.stored, frame.size, frame.digest) for frame in index.frames],
         "supersedes": index.supersedes,
     }
-    return json.dumps(
-        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
+        "ascii"
+    )
 
 
 def parse_index(text: bytes) -> PackIndex:
@@ -139,11 +140,12 @@ def parse_index(text: bytes) -> PackIndex:
     Raises:
         ValueError: It is not one of ours; it says why.
     """
-    if count_rows(text) > MAX_FILES + MAX_FRAMES:
+    if count_rows(text) > MAX_FILES + MAX_FRAMES or text.count(b",") > MAX_COMMAS:
         # Before it is parsed: an empty list takes 2 bytes there and 64 in memory.
         raise ValueError("it lists too much")
     try:
-        content = json.loads(text.decode())  # bytes might be taken for UTF-16
+        # One letter beyond ASCII, and each letter of the text takes four bytes in memory.
+        content = json.loads(text.decode("ascii"))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     if not isinstance(content, dict) or sorted(content) != list(_KEYS):

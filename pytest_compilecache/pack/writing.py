@@ -16,6 +16,7 @@ from pytest_compilecache.pack.index import (
     FRAME_SIZE,
     HEAD,
     HEADER,
+    MAX_COMMAS,
     MAX_FILES,
     MAX_FRAMES,
     MAX_INDEX_SIZE,
@@ -207,6 +208,8 @@ def _write_index(output: Output, index: PackIndex, compressors: Compressors) -> 
         raise too_large("bytes of index", len(text), MAX_INDEX_SIZE)
     if (rows := count_rows(text)) > MAX_FILES + MAX_FRAMES:
         raise too_large("brackets in paths", rows, MAX_FILES + MAX_FRAMES)
+    if (commas := text.count(b",")) > MAX_COMMAS:
+        raise too_large("commas in paths", commas, MAX_COMMAS)
     stored = compressors.compress(text)
     if len(stored) > MAX_INDEX_STORED:
         raise too_large("bytes of compressed index", len(stored), MAX_INDEX_STORED)

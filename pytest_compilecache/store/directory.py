@@ -75,6 +75,7 @@ class DirectoryStore:
         folder = self._path(prefix) if prefix else self._root
         with explained(folder):
             try:
+                self._refuse_links(folder)
                 found = [*_walk(folder, prefix)]
             except NotADirectoryError:
                 self._check_root()
@@ -90,6 +91,7 @@ class DirectoryStore:
         path = self._path(key)
         with explained(path):
             try:
+                self._refuse_links(path.parent)
                 raw = StoreFile(path, "r", opener=_open_without_waiting)
             except (FileNotFoundError, IsADirectoryError):
                 raise ObjectMissingError(path) from None
@@ -136,6 +138,7 @@ class DirectoryStore:
         path = self._path(key)
         with explained(path):
             try:
+                self._refuse_links(path.parent)
                 path.unlink()
             except (FileNotFoundError, IsADirectoryError):
                 pass
@@ -147,6 +150,7 @@ class DirectoryStore:
         with explained(self._root):
             folder_mode, file_mode = self._prepare_root()
             folder = self._root / _TEMPORARY
+            self._refuse_links(folder)
             _make_folder(folder, folder_mode)
             path = folder / temporary_name()
             try:
@@ -165,6 +169,7 @@ class DirectoryStore:
     ) -> int | None:
         """Wait for our turn; the bytes that may then be written, or None for no bound."""
         folder = self._root / _TEMPORARY / _TURNS
+        self._refuse_links(folder)
         _make_folder(folder, folder_mode)
         limits = self._limits
         turns = Turns(folder, limits.lock_seconds, kernel=self._trusts_locks(), mode=file_mode)
@@ -186,6 +191,14 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key).split("/"))
+
+    def _refuse_links(self, folder: Path) -> None:
+        """Raise where a link below the root would lead out of the store."""
+        for each in (folder, *folder.parents):
+            if each == self._root:
+                return
+            if each.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(each))
 
     def _check_root(self) -> None:
         """Raise when it is the root that is no folder, and not something below it."""
@@ -228,6 +241,7 @@ class _Staged:
         if self._published:
             raise StoreError(target, "what was staged is published already", "stage it again")
         with explained(target):
+            self._store._refuse_links(target.parent)  # noqa: SLF001
             self._file.flush()
             os.fsync(self._raw.fileno())  # or a power failure leaves the name of an empty file
             _make_folder(target.parent, self._folder_mode)

@@ -9,6 +9,7 @@ published all the same.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pytest_compilecache.errors import StoreError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _POLL_SECONDS = (0.005, 0.1)
 _DURATION = "lease-seconds"
 _DURATIONS = (1.0, 7200.0)
@@ -100,8 +102,10 @@ class Turns:
 
         path = self._folder / name
         if self._kernel:
-            if not path.exists():  # here the umask has its say; with a mode of its own it has none
-                path.touch(self._mode)
+            # Here the umask has its say, with a mode of filelock's it has none; and nobody's
+            # link leads elsewhere.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, _CREATE, self._mode))
             return FileLock(path)
         return SoftFileLease(path, mode=self._mode & 0o644, lease_duration=self._duration())
 

@@ -19,7 +19,7 @@ from typing import Any
 from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
-_MAX_BYTES = 4 << 20
+MAX_COMPARED_BYTES = 4 << 20
 _MAX_COMPARED = 500
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 _TIMES = frozenset(
@@ -77,6 +77,8 @@ class Entries:
         if path in self._meanings:
             return self._meanings[path]
         try:
+            if location.stat().st_size > MAX_COMPARED_BYTES:
+                return None
             return self._meaning(path, location.read_bytes())
         except OSError:
             return None
@@ -96,7 +98,7 @@ def meaning(entry: bytes) -> bytes | None:
     Args:
         entry: The bytes of a cache entry.
     """
-    if len(entry) > _MAX_BYTES:
+    if len(entry) > MAX_COMPARED_BYTES:
         return None
     digest = hashlib.sha256()
     memo: dict[Any, Any] = {}

@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_compilecache.workspace.ledger import Ledger
 from pytest_compilecache.workspace.place import Workspace
-from pytest_compilecache.workspace.scan import WorkspaceFile, scan, temporary_files
+from pytest_compilecache.workspace.scan import WorkspaceFile, scan
 from pytest_compilecache.workspace.whole import is_probe, why_torn
 
 _QUARANTINE_DAYS = 7
@@ -65,7 +65,8 @@ def heal(workspace: Workspace) -> Healed:
     whole: dict[str, WorkspaceFile] = {}
     torn: list[TornFile] = []
     busy: list[str] = []
-    for path, file in scan(workspace).items():
+    temporary: list[str] = []
+    for path, file in scan(workspace, temporary).items():
         try:
             reason = None if ledger.knows(file) else why_torn(file.location)
         except FileNotFoundError:
@@ -78,7 +79,7 @@ def heal(workspace: Workspace) -> Healed:
             torn.append(TornFile(path, reason, is_probe(file.location)))
         else:
             busy.append(path)
-    _set_aside_temporary_files(workspace)
+    _set_aside_temporary_files(workspace, temporary)
     _empty_old_quarantine(workspace)
     ledger.save(whole)
     twins = {path: twin for path, twin in ledger.twins.items() if twin in whole}
@@ -136,8 +137,8 @@ def _move(workspace: Workspace, location: Path) -> None:
         location.unlink(missing_ok=True)
 
 
-def _set_aside_temporary_files(workspace: Workspace) -> None:
-    for location in temporary_files(workspace):
+def _set_aside_temporary_files(workspace: Workspace, places: Iterable[str]) -> None:
+    for location in map(Path, places):
         match = _TEMPORARY.search(location.name)
         try:
             old = time.time() - location.stat().st_mtime > _TEMPORARY_SECONDS

@@ -139,16 +139,16 @@ def _check_way(folder: Path) -> None:
             )
 
 
-def _make(folder: Path) -> None:
+def make_private_folders(folder: Path) -> None:
     """Make a folder and its parents; mkdir(parents=True) gives the parents the umask's mode."""
     if not folder.is_dir():
-        _make(folder.parent)
+        make_private_folders(folder.parent)
         folder.mkdir(mode=_PRIVATE, exist_ok=True)
 
 
 def _make_private(folder: Path) -> None:
     try:
-        _make(folder)
+        make_private_folders(folder)
         status = folder.stat()
     except OSError as error:
         raise WorkspaceError(

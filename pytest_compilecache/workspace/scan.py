@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from pytest_compilecache.workspace.place import STAMP, Workspace
 # fxgraph/ and aotautograd/ at the top are of processes without our key tag: code
 # for other vector instructions may be among it. Ours lie in guarded/.
 _SKIPPED_FOLDERS = frozenset({"locks", "dynamo", "fxgraph", "aotautograd"})
+_AREAS = frozenset({"inductor", "headers"})
+_TEMPORARY = ".tmp"
 _SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
 
 
@@ -47,42 +49,60 @@ class WorkspaceFile:
         return self.accessed > self.modified
 
 
-def scan(workspace: Workspace) -> dict[str, WorkspaceFile]:
-    """All artifacts of the workspace by their name in a pack."""
+def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, WorkspaceFile]:
+    """All artifacts of the workspace by their name in a pack.
+
+    Args:
+        workspace: The workspace.
+        temporary: Gets the places of files that were to be renamed, left or in use.
+    """
     found: dict[str, WorkspaceFile] = {}
+    left: list[str] = [] if temporary is None else temporary
     for area, folder in workspace.areas():
-        for file in _walk(folder, area, top=True):
-            found[file.path] = file
+        _walk(str(folder), area, found, left, top=True)
+    with contextlib.suppress(FileNotFoundError), os.scandir(workspace.state) as entries:
+        left.extend(entry.path for entry in entries if entry.name.endswith(_TEMPORARY))
     return found
 
 
-def temporary_files(workspace: Workspace) -> Iterator[Path]:
-    """Files that torch writes to before it renames them, left or in use."""
-    for folder in (*(folder for _, folder in workspace.areas()), workspace.state):
-        for parent, folders, names in os.walk(folder):
-            folders[:] = [name for name in folders if name != "locks"]
-            yield from (Path(parent, name) for name in names if name.endswith(".tmp"))
+def is_artifact(path: str) -> bool:
+    """Whether a name in a pack is that of a file which a scan would find."""
+    area, _, below = path.partition("/")
+    first, *rest = below.split("/")
+    if area not in _AREAS or below.endswith(_SKIPPED_SUFFIXES):
+        return False
+    return not (_is_skipped_folder(first) if rest else first == STAMP)
 
 
-def _walk(folder: str | Path, prefix: str, *, top: bool = False) -> Iterator[WorkspaceFile]:
+def _walk(
+    folder: str,
+    prefix: str,
+    found: dict[str, WorkspaceFile],
+    temporary: list[str],
+    *,
+    top: bool = False,
+) -> None:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
         return
     for entry in entries:
-        path = f"{prefix}/{entry.name}"
+        name, path = entry.name, f"{prefix}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
-            if not (top and _is_skipped_folder(entry.name)):
-                yield from _walk(entry.path, path)
+            if not (top and _is_skipped_folder(name)):
+                _walk(entry.path, path, found, temporary)
             continue
-        if entry.name.endswith(_SKIPPED_SUFFIXES) or (top and entry.name == STAMP):
+        if name.endswith(_TEMPORARY):
+            temporary.append(entry.path)
+        if name.endswith(_SKIPPED_SUFFIXES) or (top and name == STAMP):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue  # renamed by torch between the listing and now
         if stat.S_ISREG(status.st_mode):
-            yield WorkspaceFile(
+            found[path] = WorkspaceFile(
                 path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
             )
 
