@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_compilecache.workspace.place import make_private_folders
 
-# Containers that share a workspace have the same process ids.
-_PREFIX = f".compilecache-{os.getpid()}-{os.urandom(6).hex()}"
-_COUNT = itertools.count()
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _new_prefix() -> str:
+    # Containers that share a workspace have the same process ids; and what a fork that
+    # was killed left must not be in its parent's way.
+    return f".compilecache-{os.getpid()}-{os.urandom(6).hex()}"
 
 
 @dataclass(slots=True)
@@ -22,6 +25,8 @@ class Placing:
     """Writes files below folders that it makes, private to this user."""
 
     _made: set[str] = field(default_factory=set)
+    _prefix: str = field(default_factory=_new_prefix)
+    _count: Iterator[int] = field(default_factory=itertools.count)
 
     def write(self, target: str, mode: int, age: int, chunks: Iterable[bytes]) -> None:
         """Write one file.
@@ -40,7 +45,7 @@ class Placing:
         if folder not in self._made:
             make_private_folders(Path(folder))
             self._made.add(folder)
-        name = f"{folder}/{_PREFIX}{next(_COUNT):x}.tmp"
+        name = f"{folder}/{self._prefix}{next(self._count):x}.tmp"
         handle = os.open(name, _CREATE, mode)
         try:
             try:

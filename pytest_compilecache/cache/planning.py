@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pytest_compilecache.cache.results import Trouble, trouble
 from pytest_compilecache.limits import Limits
@@ -95,7 +96,7 @@ def make_plan(
     whole: Mapping[str, WorkspaceFile],
     now: float,
     limits: Limits,
-    twins: Collection[str] = (),
+    twins: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Decide what to write.
 
@@ -104,20 +105,22 @@ def make_plan(
         whole: The files of the workspace by their path.
         now: The time, in seconds since 1970.
         limits: What may be taken.
-        twins: Entries that are not needed: others say the same.
+        twins: Entries that are not needed, each with the one that says the same.
     """
     holders = contents.holders()
     renewed_before = now - limits.keep_seconds / 2
-    # What nobody used since it came out of a pack that is gone went with good reason.
+    # What nobody used since it came out of a pack went, or goes, with good reason.
+    in_use = {path for path, file in whole.items() if recency(file) > renewed_before * 1e9}
+    in_use |= {twin for path, twin in twins.items() if path in in_use}
     new = tuple(
         file
         for path, file in whole.items()
-        if path not in holders and path not in twins and recency(file) > renewed_before * 1e9
+        if path not in holders and path not in twins and path in in_use
     )
     old = tuple(
         file
         for path, file in whole.items()
-        if file.used and path in holders and holders[path] < renewed_before
+        if path in in_use and holders.get(path, now) < renewed_before and path not in twins
     )
     if not (new or old):
         return Plan((), (), (), (), ())

@@ -43,11 +43,6 @@ class WorkspaceFile:
         """Where it lies; made when it is asked for, since ten thousand take a tenth of a second."""
         return Path(self.where)
 
-    @property
-    def used(self) -> bool:
-        """Whether it was read since it was written or restored."""
-        return self.accessed > self.modified
-
 
 def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, WorkspaceFile]:
     """All artifacts of the workspace by their name in a pack.
