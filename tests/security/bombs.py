@@ -11,7 +11,7 @@ from tests.security.forging import Forgery, digest, squeeze, valid
 
 MIB = 1 << 20
 GIB = 1 << 30
-INDEX_SIZE = 32 * MIB  # the most that an index may say of itself
+INDEX_SIZE = 24 * MIB  # the most that an index may say of itself
 FRAME_SIZE = 4 * MIB
 
 
@@ -80,16 +80,16 @@ IN_INDEX: dict[str, Callable[[], Forgery]] = {
     "says 1 GiB": lambda: _index(zeros(GIB, declared=True), size=GIB),
     "says 1 GiB, and its footer less": lambda: _index(zeros(GIB, declared=True)),
     "says nothing": lambda: _index(zeros(GIB, declared=False)),
-    "says 32 MiB and holds 1 GiB": lambda: _index(lying(GIB, INDEX_SIZE)),
+    "says 24 MiB and holds 1 GiB": lambda: _index(lying(GIB, INDEX_SIZE)),
     "wants a window of 2 GiB": lambda: _index(lying(MIB, INDEX_SIZE, window_log=31)),
-    "holds 32 MiB of zeros": lambda: _index(zeros(INDEX_SIZE, declared=True)),
+    "holds 24 MiB of zeros": lambda: _index(zeros(INDEX_SIZE, declared=True)),
     "holds 11 million numbers": lambda: _text(b"10,"),
     "holds 8 million fractions": lambda: _text(b".5e1,".replace(b".5e1", b"1e9")),
     "holds 6 million words": lambda: _text(b'"ab",'),
-    "holds one word of 32 MiB": lambda: _text(b"a", b'"', b'"'),
+    "holds one word of 24 MiB": lambda: _text(b"a", b'"', b'"'),
     "holds one word of wide letters": lambda: _text(b"a", b'"\xf0\x9f\x98\x80', b'"'),
     "holds one word of escapes": lambda: _text(b"\\n", b'"', b'"'),
-    "holds a number of 32 million digits": lambda: _text(b"9", b"", b""),
+    "holds a number of 24 million digits": lambda: _text(b"9", b"", b""),
     "lists 100,000 files": _most_files,
     "opens 32 million lists": lambda: _text(b"[", b"", b""),
 }
