@@ -64,10 +64,12 @@ def _swap(packs: list[SeenPack], pack: SeenPack, where: int) -> list[SeenPack]:
 
 
 def _stray(packs: list[SeenPack], pack: SeenPack, where: int) -> list[SeenPack]:
-    """Move a pack to the folder of another one, maybe that of another environment."""
-    folder = packs[where * len(packs) // 1000].location.parent
-    pack.location.rename(folder / pack.location.name)
-    return [pack, replace(pack, environment=folder.parent.name)]
+    """Move a pack to the folder of the other environment."""
+    others = [each for each in packs if each.environment != pack.environment]
+    if not others:
+        return []
+    pack.location.rename(others[0].location.with_name(pack.location.name))
+    return [pack, replace(pack, environment=others[0].environment)]
 
 
 def _rot(pack: SeenPack, content: bytes) -> SeenPack:
