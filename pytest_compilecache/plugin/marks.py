@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_compilecache.compiling.backend import CompileOptions
+from pytest_compilecache.compiling.options import CompileOptions
 
 NAME = "compiled"
 FALLBACKS = ("eager",)

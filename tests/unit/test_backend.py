@@ -6,13 +6,13 @@ import filelock
 import pytest
 
 from pytest_compilecache.compiling.backend import (
-    CompileOptions,
     FallbackBackend,
     ForeignBackend,
     _must_pass,
     one_line,
 )
 from pytest_compilecache.compiling.events import EventSink
+from pytest_compilecache.compiling.options import CompileOptions
 
 pytest.importorskip("torch")
 
