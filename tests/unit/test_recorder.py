@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ class FakeTorch:
 def torch(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
     fake = FakeTorch()
     utils = SimpleNamespace(counters=fake.counters, _compilation_metrics=fake.metrics)
-    monkeypatch.setitem(private.sys.modules, private.DYNAMO_UTILS, utils)
+    monkeypatch.setitem(sys.modules, private.DYNAMO_UTILS, utils)
     return fake
 
 
@@ -109,7 +110,7 @@ def test_graph_breaks_are_counted_by_reason(torch: FakeTorch):
 
 
 def test_torch_without_any_known_name_loses_numbers_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(private.sys.modules, private.DYNAMO_UTILS, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, private.DYNAMO_UTILS, SimpleNamespace())
     recorder = Recorder()
     recorder.widen()
     assert recorder.drain() is None

@@ -1,0 +1,28 @@
+"""Which parts of torch are loaded, and what they are called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+CODECACHE = "torch._inductor.codecache"
+AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
+DYNAMO_UTILS = "torch._dynamo.utils"
+CONVERT_FRAME = "torch._dynamo.convert_frame"
+
+Undo = Callable[[], None]
+
+
+def dynamo_loaded() -> bool:
+    """Whether anything can have been compiled in this process."""
+    return DYNAMO_UTILS in sys.modules
+
+
+def nothing() -> None:
+    """Undo nothing."""
+
+
+def loaded(module: str, name: str) -> Any:
+    """A name out of a module that torch has loaded, or None."""
+    return getattr(sys.modules.get(module), name, None)
