@@ -51,3 +51,11 @@ class WorkspaceError(CompileCacheError, OSError):
 
 class CompileCacheWarning(UserWarning):
     """The cache met trouble that costs time, and nothing else."""
+
+
+class CompileFallbackWarning(UserWarning):
+    """Something did not compile and ran eager."""
+
+
+class CompileFallbackError(CompileCacheError, RuntimeError):
+    """Something did not compile, and running it eager was forbidden."""

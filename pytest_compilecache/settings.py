@@ -18,6 +18,10 @@ from pytest_compilecache.limits import DAY, MIB, Limits
 
 SavePolicy = Literal["auto", "always", "never"]
 SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
+FallbackMode = Literal["eager", "fail", "skip", "xfail"]
+FALLBACK_MODES: tuple[FallbackMode, ...] = ("eager", "fail", "skip", "xfail")
+CompiledWay = Literal["on", "off", "both"]
+COMPILED_WAYS: tuple[CompiledWay, ...] = ("on", "off", "both")
 ENVIRONMENT_PREFIX = "COMPILECACHE_"
 
 _MAX_COUNT = 1_000_000_000
@@ -52,6 +56,8 @@ class Settings:
         max_store_mb: MiB that the store may take, at any instant; None for no bound.
         max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
         keep_days: Days after which what no session used is deleted.
+        fallback: What a failure to compile means in a test whose mark does not say.
+        compiled: Whether marked tests run compiled, eager, or both.
         origins: Where each setting that is not a default came from.
     """
 
@@ -62,6 +68,8 @@ class Settings:
     max_store_mb: int | None = None
     max_workspace_mb: int = 10_240
     keep_days: int = 30
+    fallback: FallbackMode = "eager"
+    compiled: CompiledWay = "on"
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -113,12 +121,15 @@ def _parse_store(raw: object, layer: Layer, name: str) -> str:
     return str(_path(text, layer, name))
 
 
-def _parse_save(raw: object, layer: Layer, name: str) -> SavePolicy:
-    text = _text(raw, layer, name).lower()
-    for policy in SAVE_POLICIES:
-        if text == policy:
-            return policy
-    raise _bad(layer, name, raw, f"use one of {', '.join(SAVE_POLICIES)}")
+def _parse_choice(*choices: str) -> Callable[[object, Layer, str], str]:
+    def parse(raw: object, layer: Layer, name: str) -> str:
+        # In TOML, and to a hurried person, on and off are booleans.
+        text = "on" if raw is True else "off" if raw is False else _text(raw, layer, name).lower()
+        if text in choices:
+            return text
+        raise _bad(layer, name, raw, f"use one of {', '.join(choices)}")
+
+    return parse
 
 
 def _parse_dir(raw: object, layer: Layer, name: str) -> Path:
@@ -166,10 +177,12 @@ def _bad(layer: Layer, name: str, raw: object, remedy: str) -> SettingsError:
 
 _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "store": _parse_store,
-    "save": _parse_save,
+    "save": _parse_choice(*SAVE_POLICIES),
     "dir": _parse_dir,
     "strict": _parse_switch,
     "max_store_mb": _parse_count,
     "max_workspace_mb": _parse_count,
     "keep_days": _parse_count,
+    "fallback": _parse_choice(*FALLBACK_MODES),
+    "compiled": _parse_choice(*COMPILED_WAYS),
 }

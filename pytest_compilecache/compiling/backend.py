@@ -1,4 +1,4 @@
-"""A backend that falls back to eager per graph, at compile time only, and says so.
+"""Backends that fall back to eager per graph, at compile time only, and say so.
 
 Nothing here runs a user's code a second time: what fails to compile has not
 run, so state changes once. Errors of the user's own forward never pass here.
@@ -6,13 +6,103 @@ run, so state changes once. Errors of the user's own forward never pass here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from pytest_compilecache.compiling import private
-from pytest_compilecache.compiling.events import CompileEvent, EventSink
-from pytest_compilecache.compiling.options import CompileOptions
+from pytest_compilecache.compiling.failures import Fallbacks, must_pass
+
+
+def _no_place() -> str:
+    return ""
+
+
+def _no_repair(_: BaseException) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCompiler:
+    """Compiles graphs, and runs those eager that do not compile.
+
+    Attributes:
+        fallbacks: Where failures are told and judged.
+        function: Which function is being compiled.
+        repair: Makes room for a cached library that does not load; says whether
+            there was one, so that compiling is worth another try.
+    """
+
+    fallbacks: Fallbacks
+    function: Callable[[], str] = _no_place
+    repair: Callable[[BaseException], bool] = _no_repair
+
+    def compile(
+        self, graph: Any, inputs: Any, *, config: Mapping[str, Any], **keywords: Any
+    ) -> Any:
+        """Compile a graph with Inductor."""
+        attempt = _Attempt(self)
+
+        def compile_it() -> Any:
+            return private.compile_graph(
+                graph, inputs, config=config, guard=attempt.guard, **keywords
+            )
+
+        return attempt.compile(compile_it, graph)
+
+    def compile_by(self, compile_it: Callable[[], Any], graph: Any) -> Any:
+        """Compile a graph by another backend."""
+        return _Attempt(self).compile(compile_it, graph)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """To compile one graph and the backward that may come of it."""
+
+    _compiler: GraphCompiler
+    _refused: bool = False
+
+    def compile(self, compile_it: Callable[[], Any], graph: Any) -> Any:
+        """Compile, or hand back what runs the graph eager."""
+        try:
+            return compile_it()
+        except Exception as error:
+            # What was refused inside arrives here as well; it is told already.
+            if self._refused or must_pass(error):
+                raise
+            eager = self._fall_back(error, graph)
+            graph.recompile()
+            return eager
+
+    def guard(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        """Inductor's innermost compiler, which gets a graph forward or, later, backward."""
+
+        def compile_or_fall_back(graph: Any, inputs: Any, **kwargs: Any) -> Any:
+            try:
+                return self._try(inner, graph, inputs, **kwargs)
+            except Exception as error:
+                if must_pass(error):
+                    raise
+                return private.boxed(self._fall_back(error, graph))
+
+        return compile_or_fall_back
+
+    def _try(self, inner: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return inner(*args, **kwargs)
+        except Exception as error:
+            if must_pass(error) or not self._compiler.repair(error):
+                raise
+        return inner(*args, **kwargs)
+
+    def _fall_back(self, error: Exception, graph: Any) -> Callable[..., Any]:
+        fallbacks = self._compiler.fallbacks
+        try:
+            failure = fallbacks.failed(error, self._compiler.function())
+        except BaseException:
+            self._refused = True
+            raise
+        return fallbacks.telling(failure, graph.forward)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -23,40 +113,29 @@ class FallbackBackend:
     for every backend that differs, and past its limit not at all.
     """
 
+    # Torch treats backends of its own by this name.
+    compiler_name: ClassVar[str] = "inductor"
+
     config: dict[str, Any]
-    sink: EventSink = field(repr=False)
+    graphs: GraphCompiler = field(repr=False)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FallbackBackend) and self.config == other.config
+        return (
+            isinstance(other, FallbackBackend)
+            and self.config == other.config
+            and self.graphs.fallbacks.identity == other.graphs.fallbacks.identity
+        )
 
     def __hash__(self) -> int:
         return hash(type(self).__qualname__)
 
     def __call__(self, graph: Any, inputs: Any, **_: Any) -> Any:
         """Compile a graph; called by Dynamo."""
-        try:
-            return private.compile_graph(graph, inputs, config=self.config, guard=self._guard)
-        except Exception as error:
-            if _must_pass(error):
-                raise
-            self._note(error)
-            graph.recompile()
-            return graph.forward
+        return self.graphs.compile(graph, inputs, config=self.config)
 
-    def _guard(self, inner: Callable[..., Any]) -> Callable[..., Any]:
-        def compile_or_fall_back(graph: Any, inputs: Any, **kwargs: Any) -> Any:
-            try:
-                return inner(graph, inputs, **kwargs)
-            except Exception as error:
-                if _must_pass(error):
-                    raise
-                self._note(error)
-                return private.boxed(graph.forward)
-
-        return compile_or_fall_back
-
-    def _note(self, error: Exception) -> None:
-        self.sink.add(CompileEvent("fallback", reason=one_line(error)))
+    def reset(self) -> None:
+        """Let go of what was compiled; called by ``torch._dynamo.reset()``."""
+        private.reset_backend(self.config)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,13 +144,14 @@ class ForeignBackend:
 
     backend: str | Callable[..., Any]
     keywords: dict[str, Any]
-    sink: EventSink = field(repr=False)
+    graphs: GraphCompiler = field(repr=False)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, ForeignBackend)
             and self.backend == other.backend
             and self.keywords == other.keywords
+            and self.graphs.fallbacks.identity == other.graphs.fallbacks.identity
         )
 
     def __hash__(self) -> int:
@@ -79,74 +159,11 @@ class ForeignBackend:
 
     def __call__(self, graph: Any, inputs: Any, **_: Any) -> Any:
         """Compile a graph; called by Dynamo."""
-        import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+        compiler = private.lookup_backend(self.backend)
+        return self.graphs.compile_by(lambda: compiler(graph, inputs, **self.keywords), graph)
 
-        compiler = torch._dynamo.lookup_backend(self.backend)  # noqa: SLF001  (documented)
-        try:
-            return compiler(graph, inputs, **self.keywords)
-        except Exception as error:
-            if _must_pass(error):
-                raise
-            self.sink.add(CompileEvent("fallback", reason=one_line(error)))
-            return graph.forward
-
-
-def compile_function(target: Any, options: CompileOptions, sink: EventSink) -> Any:
-    """Compile a model or a function, falling back to eager per graph.
-
-    Args:
-        target: A module or a function.
-        options: How to compile it.
-        sink: Where fallbacks are reported.
-
-    Raises:
-        RuntimeError: Torch knows no such mode, option or backend.
-    """
-    import torch  # noqa: PLC0415  (the first call may be the one that loads it)
-
-    # Dynamo's option among Inductor's: torch.compile takes it out before the backend.
-    rest = dict(options.options or {})
-    guards = {name: rest.pop(name) for name in ("guard_filter_fn",) if name in rest}
-    return torch.compile(
-        target,
-        backend=_backend(replace(options, options=rest or None), sink),
-        fullgraph=options.fullgraph,
-        dynamic=options.dynamic,
-        options=guards or None,
-    )
-
-
-def _backend(options: CompileOptions, sink: EventSink) -> FallbackBackend | ForeignBackend:
-    if options.backend == "inductor":
-        config = private.inductor_config(options.mode, options.options, options.dynamic)
-        return FallbackBackend(config, sink)
-    import torch  # noqa: PLC0415
-
-    torch._dynamo.lookup_backend(options.backend)  # noqa: SLF001  (an unknown name fails here)
-    keywords = {"mode": options.mode, "options": options.options}
-    return ForeignBackend(
-        options.backend, {key: value for key, value in keywords.items() if value}, sink
-    )
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line and not too long."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-
-
-def _must_pass(error: Exception) -> bool:
-    """Whether the error is no failure to compile.
-
-    Memory that ran out, an alarm that a test set, a warning that the user made
-    an error of, or Dynamo talking to itself; also where torch wrapped it.
-    """
-    import torch  # noqa: PLC0415
-
-    passing = (MemoryError, torch.OutOfMemoryError, Warning, *private.control_flow_errors())
-    for each in (error, error.__cause__, getattr(error, "inner_exception", None)):
-        # filelock's Timeout is one as well: of a lock of torch's own.
-        alarm = isinstance(each, TimeoutError) and type(each).__module__ == "builtins"
-        if alarm or isinstance(each, passing):
-            return True
-    return False
+    def reset(self) -> None:
+        """Let go of what was compiled; called by ``torch._dynamo.reset()``."""
+        reset = getattr(private.lookup_backend(self.backend), "reset", None)
+        if reset is not None:
+            reset()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-EventKind = Literal["hit", "miss", "bypass", "recompile", "graph_break", "fallback", "limit", "isa"]
+EventKind = Literal[
+    "hit",
+    "miss",
+    "bypass",
+    "recompile",
+    "graph_break",
+    "fallback",
+    "limit",
+    "skip",
+    "disabled",
+    "isa",
+    "repair",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +29,10 @@ class CompileEvent:
     Attributes:
         kind: A cache ``hit``, ``miss`` or ``bypass``; a ``recompile`` of a function for
             new inputs; a ``graph_break``; a ``fallback`` to eager after a compiler error;
-            a ``limit``, after which the function runs eager; or ``isa``, vector
-            instructions picked lower than before.
+            a ``limit``, after which the function runs eager; a ``skip`` of a function
+            that Dynamo runs eager by itself; ``disabled``, eager because compiling is
+            turned off; ``isa``, vector instructions picked lower than before; or a
+            ``repair`` of a cached library that did not load.
         count: How many times.
         function: The function concerned, with its place, where torch tells.
         reason: Why, in torch's words where it has any.
@@ -94,6 +109,22 @@ class CompileRecord:
         """The inverse of ``to_mapping``."""
         events = tuple(CompileEvent(**event) for event in values["events"])
         return cls(**{**values, "events": events, "built": tuple(values["built"])})
+
+
+# What torch adds to its reasons for those who work on torch.
+_FOR_DEVELOPERS = re.compile(
+    r"\s*(?:Developer debug context:|For more details about this graph break|"
+    r"Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace|\(legend:)",
+)
+_LONGEST_REASON = 400
+
+
+def shortened(reason: str) -> str:
+    """A reason of torch's on one line, without what only torch's developers need."""
+    text = " ".join(_FOR_DEVELOPERS.split(reason, maxsplit=1)[0].split())
+    if len(text) <= _LONGEST_REASON:
+        return text
+    return text[:_LONGEST_REASON].rsplit(" ", 1)[0] + " …"
 
 
 def total(records: Iterable[CompileRecord]) -> CompileRecord:

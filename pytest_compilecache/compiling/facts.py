@@ -48,6 +48,7 @@ class Compilation:
         seconds_saved: Time that a hit saved.
         recompile_reason: Why it was compiled again, or empty.
         forward: Whether it is a forward graph.
+        failed: Whether it came to nothing.
         hits: Hits of the FX cache (torch 2.11 and later).
         misses: Misses of the FX cache (torch 2.11 and later).
     """
@@ -57,6 +58,7 @@ class Compilation:
     seconds_saved: float
     recompile_reason: str
     forward: bool
+    failed: bool
     hits: int
     misses: int
 
@@ -75,6 +77,7 @@ class Compilation:
             seconds_saved=number("distributed_ephemeral_timeout_us") / 1e6,
             recompile_reason=getattr(entry, "recompile_reason", None) or "",
             forward=getattr(entry, "is_forward", None) is not False,
+            failed=getattr(entry, "fail_type", None) is not None,
             hits=int(number("inductor_fx_local_cache_hit_count")),
             misses=int(number("inductor_fx_local_cache_miss_count")),
         )

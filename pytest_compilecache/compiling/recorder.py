@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.builds import BuildCounter
-from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink
+from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink, shortened
 from pytest_compilecache.compiling.facts import Compilation, Counts
 
 # Torch keeps AOTAutograd's entry only when the backward is compiled, so a test
@@ -34,6 +34,7 @@ class Recorder:
     fresh: bool = False
     compiles: Counter[str] = field(default_factory=Counter)
     _metrics: private.MetricsReader = field(default_factory=private.MetricsReader)
+    _breaks: private.GraphBreakReader = field(default_factory=private.GraphBreakReader)
     _counts: Counts = field(default_factory=Counts)
 
     def begin(self) -> None:
@@ -41,6 +42,7 @@ class Recorder:
         if private.dynamo_loaded():
             self._counts = private.read_counts()
             self._metrics.read()
+            self._breaks.read()
 
     def widen(self) -> None:
         """Prepare for tests that compile more graphs than torch remembers."""
@@ -54,18 +56,21 @@ class Recorder:
         compilations = self._metrics.read()
         built = self.builds.drain()
         passing = self.sink.drain()
-        if self._counts == before and not (compilations or built or passing):
+        placed = [_graph_break(*one) for one in self._breaks.read()]
+        if self._counts == before and not (compilations or built or passing or placed):
             return None
         fallbacks = any(event.kind == "fallback" for event in passing)
         looked_up = self._cache_events(before, compilations, fallbacks=fallbacks)
         events = (*looked_up, *_recompiles(compilations))
         self.compiles = Counter(one.function for one in compilations if one.forward)
-        breaks = _graph_breaks(before.graph_breaks, self._counts.graph_breaks)
+        counted = list(_graph_breaks(before.graph_breaks, self._counts.graph_breaks))
+        # With their places, unless a test cleared that list.
+        breaks = placed if len(placed) >= sum(one.count for one in counted) else counted
         return CompileRecord(
             events=(*events, *breaks, *passing),
             graphs=max(
                 _risen(before.graphs, self._counts.graphs),
-                sum(one.forward and bool(one.function) for one in compilations),
+                sum(one.forward and not one.failed and bool(one.function) for one in compilations),
             ),
             seconds=sum(one.seconds for one in compilations),
             seconds_saved=sum(one.seconds_saved for one in compilations),
@@ -108,7 +113,7 @@ def _risen(before: int, now: int) -> int:
 def _recompiles(compilations: list[Compilation]) -> Iterator[CompileEvent]:
     for one in compilations:
         if one.recompile_reason:
-            reason = " ".join(one.recompile_reason.split())
+            reason = shortened(one.recompile_reason)
             yield CompileEvent("recompile", function=one.function, reason=reason)
 
 
@@ -116,4 +121,8 @@ def _graph_breaks(before: Mapping[str, int], now: Mapping[str, int]) -> Iterator
     for reason, count in now.items():
         risen = _risen(before.get(reason, 0), count)
         if risen:
-            yield CompileEvent("graph_break", risen, reason=" ".join(str(reason).split())[:500])
+            yield _graph_break("", str(reason), risen)
+
+
+def _graph_break(place: str, reason: str, count: int = 1) -> CompileEvent:
+    return CompileEvent("graph_break", count, function=place, reason=shortened(reason))

@@ -18,6 +18,7 @@ from pytest_compilecache.plugin.fixtures import (
     compile_cache,
     compile_model,
     compile_stats,
+    compilecache_way,
     compiled_model,
     fresh_compile_cache,
 )
@@ -27,19 +28,23 @@ __all__ = [
     "compile_cache",
     "compile_model",
     "compile_stats",
+    "compilecache_way",
     "compiled_model",
     "fresh_compile_cache",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_generate_tests",
     "pytest_load_initial_conftests",
     "pytest_make_collect_report",
     "pytest_sessionfinish",
 ]
 
 MARK = (
-    "compiled(mode=None, fullgraph=False, dynamic=None, backend='inductor', options=None, "
-    "fallback='eager'): how compiled_model and compile_model compile in this test; "
-    "the arguments are torch.compile's. Marks on a class or module are defaults."
+    "compiled(mode=None, fullgraph=False, dynamic=None, backend='inductor', options=None, ...): "
+    "how compiled_model and compile_model compile in this test, in torch.compile's own arguments. "
+    "fallback='eager'|'fail'|'skip'|'xfail' says what a failure to compile means. Contracts, for "
+    "all that the test compiles: fullgraph, max_graphs, max_graph_breaks, max_recompiles, "
+    "max_compile_seconds, warm. Marks on a class or module are defaults."
 )
 
 
@@ -67,7 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Fail the collection of tests with wrong marks; xdist's workers can tell that as well."""
     report = yield
     items = (item for item in report.result or () if isinstance(item, pytest.Item))
@@ -79,7 +86,18 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         if wrong:
             report.outcome, report.result = "failed", []
             report.longrepr = "\n".join(wrong)
+        # Its mark must hold though torch is not imported before the test itself does it.
+        _take_part(collector.config, collector.config.stash[SESSION])
     return report
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Collect marked tests twice where the person asked for both ways."""
+    session = metafunc.config.stash[SESSION]
+    if session.configured and session.settings.compiled == "both":
+        from pytest_compilecache.plugin.conduct import both_ways  # noqa: PLC0415
+
+        both_ways(metafunc)
 
 
 @pytest.hookimpl(trylast=True)

@@ -38,14 +38,12 @@ class Collecting:
         self._so_far: dict[str, CompileRecord] = {}
         self._earlier: dict[str, CompileRecord] = {}
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        """Give the test its own recompile limit; what was compiled before it is not its own."""
+    def begin_test(self) -> None:
+        """A test is set up; what was compiled before it is not its own."""
         engine = self.session.engine
         if engine is not None:
             self.add_outside(engine.drain())
-            engine.recorder.fresh = False
-            engine.budget.renew()
+            engine.begin_test()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

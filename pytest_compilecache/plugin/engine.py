@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from pytest_compilecache.cache import CacheResult, Trouble, restore, save, trouble
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
+from pytest_compilecache.compiling.failures import allow
 from pytest_compilecache.compiling.limits import LimitWatch, RecompileBudget
 from pytest_compilecache.compiling.protection import Protection
 from pytest_compilecache.compiling.recorder import Recorder
+from pytest_compilecache.compiling.session import SessionCompiler
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.store import folder_of
 from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.evict import Evicted, evict
+from pytest_compilecache.workspace.heal import set_aside_unloadable
 from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 from pytest_compilecache.workspace.usage import UsageLog
@@ -42,6 +45,7 @@ class Engine:
     Attributes:
         recorder: What the compiler does.
         budget: Each test's recompile limit.
+        compiling: What stands around torch.compile.
         restored: How the restore ended, in whichever process it was.
         saved: How the save ended, if there was one.
     """
@@ -50,6 +54,7 @@ class Engine:
         self._session = session
         self.recorder = Recorder()
         self.budget = RecompileBudget()
+        self.compiling = SessionCompiler(self.recorder.sink, session.rule or allow, self._set_aside)
         self.restored: CacheResult | None = None
         self.saved: CacheResult | None = None
         self.evicted: Evicted | None = None
@@ -77,7 +82,16 @@ class Engine:
         limits = LimitWatch(self._note_limit)
         watch.after(private.CONVERT_FRAME, guarded(limits.attach))
         self._undo.append(limits.undo)
+        self.compiling.renew(eager=self._session.eager)
+        self.compiling.attach(watch, guarded)
+        self._undo.append(self.compiling.undo)
         self.recorder.begin()
+
+    def begin_test(self) -> None:
+        """Give the next test the whole recompile limit, and tell it everything anew."""
+        self.recorder.fresh = False
+        self.budget.renew()
+        self.compiling.renew(eager=self._session.eager)
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""
@@ -212,6 +226,10 @@ class Engine:
     def _count_builds(self) -> None:
         self.recorder.builds.start()
         self._undo.append(self.recorder.builds.stop)
+
+    def _set_aside(self, library: Path) -> bool:
+        workspace = self._session.workspace
+        return workspace is not None and set_aside_unloadable(workspace, library)
 
     def _hear_bypasses(self, module: str, name: str) -> None:
         self._undo.append(private.note_bypasses(module, name, self.recorder.bypasses.append))

@@ -25,14 +25,21 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     ``compile_model(model, **overrides)`` takes torch.compile's arguments over the
     mark's. A graph that does not compile runs eager and is reported.
     """
-    from pytest_compilecache.compiling.backend import compile_function  # noqa: PLC0415
-    from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
+    from pytest_compilecache.plugin.conduct import CONTRACTS  # noqa: PLC0415
+    from pytest_compilecache.plugin.marks import marked  # noqa: PLC0415
 
-    options = options_of(request.node)
-    sink = request.config.stash[SESSION].start_engine().recorder.sink
+    item: pytest.Item = request.node
+    options = marked(item).options
+    session = request.config.stash[SESSION]
+    compiler = session.start_engine().compiling.compiler
 
     def compile_it(model: Any, **overrides: Any) -> Any:
-        return compile_function(model, replace(options, **overrides), sink)
+        asked = replace(options, **overrides)
+        if session.eager:
+            return model
+        if asked.fullgraph and CONTRACTS in item.stash:
+            item.stash[CONTRACTS] = replace(item.stash[CONTRACTS], fullgraph=True)
+        return compiler.compile(model, asked)
 
     return compile_it
 
@@ -45,6 +52,12 @@ def compiled_model(compile_model: Callable[..., Any], model: Any) -> Any:
     equal backends, for which Dynamo keeps the compiled code.
     """
     return compile_model(model)
+
+
+@pytest.fixture
+def compilecache_way(request: pytest.FixtureRequest) -> str:
+    """Whether this item of a test runs ``compiled`` or ``eager`` (``--compiled=both``)."""
+    return str(getattr(request, "param", "compiled"))
 
 
 @pytest.fixture

@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.options import CompileOptions
+from pytest_compilecache.settings import FALLBACK_MODES, FallbackMode
 
 NAME = "compiled"
-FALLBACKS = ("eager",)
-_KNOWN = tuple(item.name for item in dataclasses.fields(CompileOptions))
+_OPTIONS = tuple(item.name for item in dataclasses.fields(CompileOptions))
+# A full graph is an argument of torch.compile as well; the last follows from the mode.
+_NOT_NAMED = frozenset({"fullgraph", "never_eager"})
+_CONTRACTS = tuple(
+    item.name for item in dataclasses.fields(Contracts) if item.name not in _NOT_NAMED
+)
+_KNOWN = (*_OPTIONS, *_CONTRACTS, "fallback")
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "mode": (str, type(None)),
+    "fullgraph": (bool,),
+    "dynamic": (bool, type(None)),
+    "options": (dict, type(None)),
+    "warm": (bool,),
+}
+_COUNTS = ("max_graphs", "max_graph_breaks", "max_recompiles")
 
 
-def options_of(item: pytest.Item) -> CompileOptions:
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What the marks on a test say.
+
+    Attributes:
+        options: How to compile.
+        contracts: What must hold at the test's end.
+        fallback: What a failure to compile means, or None where the marks do not say.
+    """
+
+    options: CompileOptions
+    contracts: Contracts
+    fallback: FallbackMode | None = None
+
+
+def is_marked(item: pytest.Item) -> bool:
+    """Whether a test bears the mark."""
+    return item.get_closest_marker(NAME) is not None
+
+
+def marked(item: pytest.Item) -> Marked:
     """The merged arguments of the marks on an item, the nearest mark first.
 
     Raises:
@@ -26,11 +62,19 @@ def options_of(item: pytest.Item) -> CompileOptions:
         _check(item, node, mark)
         for name, value in mark.kwargs.items():
             merged.setdefault(name, value)
-    merged.pop("fallback", None)
+    fallback = merged.pop("fallback", None)
+    contracts = {name: merged.pop(name) for name in _CONTRACTS if name in merged}
+    if merged.get("fullgraph") and contracts.get("max_graph_breaks"):
+        raise pytest.UsageError(
+            f"{item.nodeid}: mark 'compiled' allows {contracts['max_graph_breaks']} graph breaks "
+            "(max_graph_breaks) and none (fullgraph); drop one of them"
+        )
+    fullgraph = bool(merged.get("fullgraph", False))
     try:
-        return CompileOptions(**merged)
+        options = CompileOptions(**merged)
     except ValueError as error:
         raise pytest.UsageError(f"{item.nodeid}: mark 'compiled': {error}") from None
+    return Marked(options, Contracts(fullgraph=fullgraph, **contracts), fallback)
 
 
 def faults(items: Iterable[pytest.Item]) -> list[str]:
@@ -38,7 +82,7 @@ def faults(items: Iterable[pytest.Item]) -> list[str]:
     found = []
     for item in items:
         try:
-            options_of(item)
+            marked(item)
         except pytest.UsageError as error:
             found.append(str(error))
     return found
@@ -48,27 +92,36 @@ def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:
     where = f"{item.nodeid}: mark 'compiled'" + ("" if node is item else f" on {node.nodeid}")
     if mark.args:
         raise pytest.UsageError(f"{where} takes keyword arguments only, not {mark.args!r}")
-    unknown = sorted(set(mark.kwargs) - {*_KNOWN, "fallback"})
+    unknown = sorted(set(mark.kwargs) - set(_KNOWN))
     if unknown:
         raise pytest.UsageError(
-            f"{where} has no argument {unknown[0]!r}; it knows {', '.join((*_KNOWN, 'fallback'))}"
+            f"{where} has no argument {unknown[0]!r}; it knows {', '.join(_KNOWN)}"
         )
     _check_types(where, mark.kwargs)
+    _check_contracts(where, mark.kwargs)
 
 
 def _check_types(where: str, arguments: Mapping[str, Any]) -> None:
-    allowed: dict[str, tuple[type, ...]] = {
-        "mode": (str, type(None)),
-        "fullgraph": (bool,),
-        "dynamic": (bool, type(None)),
-        "options": (dict, type(None)),
-    }
-    for name, types in allowed.items():
+    for name, types in _TYPES.items():
         if name in arguments and not isinstance(arguments[name], types):
             raise pytest.UsageError(f"{where} has {name}={arguments[name]!r}, of a wrong type")
     backend = arguments.get("backend", "inductor")
     if not (isinstance(backend, str) or callable(backend)):
         raise pytest.UsageError(f"{where} has backend={backend!r}, neither a name nor callable")
     fallback = arguments.get("fallback", "eager")
-    if fallback not in FALLBACKS:
-        raise pytest.UsageError(f"{where} has fallback={fallback!r}; use {', '.join(FALLBACKS)}")
+    if fallback not in FALLBACK_MODES:
+        modes = ", ".join(FALLBACK_MODES)
+        raise pytest.UsageError(f"{where} has fallback={fallback!r}; use {modes}")
+
+
+def _check_contracts(where: str, arguments: Mapping[str, Any]) -> None:
+    for name in _COUNTS:
+        value = arguments.get(name)
+        if value is not None and (type(value) is not int or value < 0):
+            raise pytest.UsageError(f"{where} has {name}={value!r}; use a whole number, 0 or more")
+    seconds = arguments.get("max_compile_seconds")
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and seconds > 0):
+        raise pytest.UsageError(
+            f"{where} has max_compile_seconds={seconds!r}; use a number of seconds above 0"
+        )

@@ -34,6 +34,21 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "fail the session when the cache meets trouble, instead of warning",
     },
 }
+# Of compiling, not of the cache: the flags say so.
+_COMPILING: dict[str, dict[str, Any]] = {
+    "compiled": {
+        "flag": "--compiled",
+        "metavar": "{on,off,both}",
+        "help": "run tests marked compiled compiled (on, default), eager (off; so does every "
+        "torch.compile), or as two items (both)",
+    },
+    "fallback": {
+        "flag": "--compiled-fallback",
+        "metavar": "{eager,fail,skip,xfail}",
+        "help": "what a failure to compile means for a test: it runs eager with a warning "
+        "(default), fails, is skipped, or is expected to fail",
+    },
+}
 # Rarely given, and not for one run only.
 _INI_ONLY = {
     "max_store_mb": "MiB that the store may take; the oldest packs make room (default: no bound)",
@@ -41,7 +56,8 @@ _INI_ONLY = {
     "used first, when no session uses it (default: 10240)",
     "keep_days": "days after which what no session used is deleted (default: 30)",
 }
-_NAMES = (*_OPTIONS, *_INI_ONLY)
+_TYPED = (*_OPTIONS, *_COMPILING)
+_NAMES = (*_TYPED, *_INI_ONLY)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -51,6 +67,10 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--compilecache-{name}", dest=_dest(name), **arguments)
         kind: Any = "bool" if arguments.get("action") == "store_true" else "string"
         parser.addini(_dest(name), f"same as --compilecache-{name}", type=kind, default=None)
+    for name, arguments in _COMPILING.items():
+        rest = {key: value for key, value in arguments.items() if key != "flag"}
+        group.addoption(arguments["flag"], dest=_dest(name), **rest)
+        parser.addini(_ini_name(name), f"same as {arguments['flag']}", type="string", default=None)
     for name, text in _INI_ONLY.items():
         parser.addini(_dest(name), text, type="string", default=None)
 
@@ -58,7 +78,7 @@ def add_options(parser: pytest.Parser) -> None:
 def given(config: pytest.Config) -> bool:
     """Whether the command line names one of our options."""
     namespace = config.known_args_namespace
-    return any(getattr(namespace, _dest(name), None) is not None for name in _OPTIONS)
+    return any(getattr(namespace, _dest(name), None) is not None for name in _TYPED)
 
 
 def resolve_settings(config: pytest.Config) -> Settings | None:
@@ -69,7 +89,7 @@ def resolve_settings(config: pytest.Config) -> Settings | None:
     """
     ini = {name: _ini(config, name) for name in _NAMES}
     variables = {name: os.environ.get(f"COMPILECACHE_{name.upper()}") for name in _NAMES}
-    typed = {name: getattr(config.known_args_namespace, _dest(name), None) for name in _OPTIONS}
+    typed = {name: getattr(config.known_args_namespace, _dest(name), None) for name in _TYPED}
     raw = (ini, variables, typed)
     if all(value is None for values in raw for value in values.values()):
         return None
@@ -90,10 +110,16 @@ def resolve_settings(config: pytest.Config) -> Settings | None:
 
 def _ini(config: pytest.Config, name: str) -> object:
     try:
-        return config.getini(_dest(name))
+        return config.getini(_ini_name(name))
     except (TypeError, ValueError) as error:  # of pytest's own parsing, which names nothing
         file = config.inipath.name if config.inipath else "ini"
-        raise pytest.UsageError(f"{_dest(name)} ({file}): {error}") from None
+        raise pytest.UsageError(f"{_ini_name(name)} ({file}): {error}") from None
+
+
+def _ini_name(name: str) -> str:
+    if name in _COMPILING:
+        return str(_COMPILING[name]["flag"]).removeprefix("--").replace("-", "_")
+    return _dest(name)
 
 
 def _dest(name: str) -> str:

@@ -16,6 +16,7 @@ from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.variables import Variables, users_environ
 
 if TYPE_CHECKING:
+    from pytest_compilecache.compiling.failures import Failure
     from pytest_compilecache.environment import Environment
     from pytest_compilecache.plugin.engine import Engine
     from pytest_compilecache.settings import Settings
@@ -36,6 +37,8 @@ class CompileSession:
         engine: What works once torch is imported; None before.
         failures: What went wrong before that, each with what it was about.
         variables: The variables that were set.
+        rule: Judges failures to compile; None leaves them be.
+        eager: Whether what runs now runs eager, because the person asked for it.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -49,6 +52,8 @@ class CompileSession:
         self.failures: list[tuple[str, Exception]] = []
         self.variables = Variables()
         self.users_environ: Mapping[str, str] = {}
+        self.rule: Callable[[Failure], None] | None = None
+        self.eager = False
         self._located = False
         self._on_engine: Callable[[], None] = _nothing
         self._watch = ImportWatch()

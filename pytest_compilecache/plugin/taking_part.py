@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_compilecache.plugin.collecting import Collecting
+from pytest_compilecache.plugin.conduct import Conduct
+from pytest_compilecache.plugin.policy import FallbackPolicy
 from pytest_compilecache.plugin.session import CompileSession
 
 COLLECTING = pytest.StashKey[Collecting]()
@@ -20,6 +22,7 @@ def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
         collecting = config.stash[COLLECTING] = Collecting(session)
         manager = config.pluginmanager
         manager.register(collecting, "compilecache-collecting")
+        manager.register(Conduct(collecting, _policy(session)), "compilecache-conduct")
         if not session.worker:
             from pytest_compilecache.plugin.reporting import Reporting  # noqa: PLC0415
 
@@ -29,3 +32,9 @@ def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
 
             manager.register(XdistHooks(collecting), "compilecache-xdist")
     return collecting
+
+
+def _policy(session: CompileSession) -> FallbackPolicy:
+    policy = FallbackPolicy(session.settings.fallback if session.configured else "eager")
+    session.rule = policy
+    return policy

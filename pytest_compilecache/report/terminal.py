@@ -21,6 +21,9 @@ _CULPRITS: tuple[tuple[EventKind, str], ...] = (
     ("bypass", "could not be cached"),
     ("fallback", "did not compile and ran eager"),
     ("limit", "reached the recompile limit and ran eager"),
+    ("skip", "ran eager, because Dynamo skipped it"),
+    ("disabled", "ran eager, because compiling was turned off"),
+    ("repair", "libraries in the cache"),
     ("isa", "vector instructions"),
 )
 

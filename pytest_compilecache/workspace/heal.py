@@ -104,6 +104,17 @@ def _set_aside(workspace: Workspace, file: WorkspaceFile) -> bool:
         return True
 
 
+def set_aside_unloadable(workspace: Workspace, library: Path) -> bool:
+    """Move a library to quarantine that a process could not load; False when it is gone.
+
+    It may look whole: linked against what this machine lacks.
+    """
+    there = library.is_file()
+    _move(workspace, library)
+    library.with_name(f"{library.name}.load_ok").unlink(missing_ok=True)
+    return there
+
+
 @contextlib.contextmanager
 def _torch_lock(workspace: Workspace, file: WorkspaceFile) -> Iterator[bool]:
     """Hold the lock under which torch builds this file; yields False when it is taken."""

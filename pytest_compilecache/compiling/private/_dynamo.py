@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from pytest_compilecache.compiling.private._names import CONVERT_FRAME, Undo, loaded
+from pytest_compilecache.compiling.private._names import (
+    CONVERT_FRAME,
+    DECORATORS,
+    EVAL_FRAME,
+    Undo,
+    loaded,
+)
 
 
 def recompile_limit() -> int | None:
@@ -64,3 +71,79 @@ def reset_dynamo() -> None:
     reset = loaded("torch._dynamo", "reset")
     if reset is not None:
         reset()
+
+
+# --- running eager although asked to compile -----------------------------------
+
+
+def note_stances(note: Callable[[str], None]) -> Undo | None:
+    """Tell when a stance other than the default is set (``torch.compiler.set_stance``)."""
+    module = sys.modules.get(DECORATORS)
+    original = getattr(module, "_set_stance", None)
+    if module is None or original is None:
+        return None
+
+    @functools.wraps(original)
+    def noting(stance: Any) -> Any:
+        name = getattr(stance, "stance", "default")
+        if name != "default":
+            note(str(name))
+        return original(stance)
+
+    noting._dynamo_forbidden = True  # type: ignore[attr-defined]  # noqa: SLF001
+    module._set_stance = noting  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def undo() -> None:
+        module._set_stance = original  # type: ignore[attr-defined]  # noqa: SLF001
+
+    return undo
+
+
+def force_eager() -> Any:
+    """Let everything run eager; the result's ``__exit__`` takes it back.
+
+    Returns:
+        A context manager that is entered, or None while Dynamo is not loaded.
+    """
+    if DECORATORS not in sys.modules:
+        return None
+    import torch  # noqa: PLC0415
+
+    stance = torch.compiler.set_stance("force_eager")
+    stance.__enter__()
+    return stance
+
+
+def current_stance() -> str:
+    """The stance in force, ``default`` where it cannot be told."""
+    return str(getattr(loaded(EVAL_FRAME, "_stance"), "stance", "default"))
+
+
+def note_disabled(note: Callable[[str], None]) -> Undo | None:
+    """Tell when ``torch.compile`` hands a function back as it is, because it is turned off."""
+    decorator = loaded(EVAL_FRAME, "_NullDecorator")
+    original = vars(decorator).get("__call__") if decorator is not None else None
+    if original is None:
+        return None
+
+    @functools.wraps(original)
+    def noting(self: Any, function: Any) -> Any:
+        note(getattr(function, "__qualname__", type(function).__qualname__))
+        return original(self, function)
+
+    decorator.__call__ = noting
+
+    def undo() -> None:
+        decorator.__call__ = original
+
+    return undo
+
+
+def turned_off_by() -> str:
+    """What turns ``torch.compile`` off in this process, or empty."""
+    if os.environ.get("TORCHDYNAMO_DISABLE") == "1":
+        return "TORCHDYNAMO_DISABLE=1"
+    if dynamo_setting("disable"):
+        named = os.environ.get("TORCH_COMPILE_DISABLE") == "1"
+        return "TORCH_COMPILE_DISABLE=1" if named else "torch._dynamo.config.disable"
+    return ""

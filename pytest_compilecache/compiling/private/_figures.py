@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_compilecache.compiling.facts import CACHE_STATES, Compilation, Counts
+from pytest_compilecache.compiling.private._frames import frame_place
 from pytest_compilecache.compiling.private._names import DYNAMO_UTILS, Undo, loaded, nothing
 
 _METRICS_KEPT = 4096
@@ -72,3 +73,24 @@ def note_bypasses(module: str, class_name: str, note: Callable[[str], None]) -> 
         bypass.__init__ = original
 
     return undo
+
+
+@dataclass(slots=True)
+class GraphBreakReader:
+    """Reads the graph breaks that Dynamo remembers, each once, with its place."""
+
+    _seen: int = 0
+
+    def read(self) -> list[tuple[str, str]]:
+        """The breaks since the last call: where in the user's source, and why."""
+        reasons = loaded(DYNAMO_UTILS, "graph_break_reasons")
+        if not isinstance(reasons, list):
+            return []
+        if len(reasons) < self._seen:  # somebody cleared them
+            self._seen = 0
+        news = reasons[self._seen :]
+        self._seen = len(reasons)
+        return [
+            (frame_place(getattr(one, "user_stack", None)), str(getattr(one, "reason", "")))
+            for one in news
+        ]

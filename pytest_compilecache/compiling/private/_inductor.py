@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_compilecache.compiling.private._names import loaded
+from pytest_compilecache.compiling.private._names import Undo, loaded
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def inductor_config(
@@ -25,18 +29,74 @@ def inductor_config(
 
 
 def compile_graph(
-    graph: Any,
-    inputs: Any,
-    *,
-    config: Mapping[str, Any],
-    guard: Callable[[Callable[..., Any]], Callable[..., Any]],
+    graph: Any, inputs: Any, *, config: Mapping[str, Any], guard: Guard, **keywords: Any
 ) -> Any:
     """Compile a graph with Inductor, with ``guard`` around its innermost compiler."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # noqa: PLC0415
 
     return compile_fx(
-        graph, inputs, inner_compile=guard(compile_fx_inner), config_patches=dict(config) or None
+        graph,
+        inputs,
+        inner_compile=guard(compile_fx_inner),
+        config_patches=dict(config) or None,
+        **keywords,
     )
+
+
+def guard_plain_compiles(compile_guarded: Callable[..., Any]) -> Undo | None:
+    """Compile the graphs of plain ``torch.compile`` calls by a function of ours.
+
+    It stands where torch calls Inductor, so that torch still checks all arguments,
+    and its backends stay equal to each other as they are.
+
+    Args:
+        compile_guarded: Takes a graph and its inputs, ``config`` and ``compile_fx``'s
+            other keywords.
+
+    Returns:
+        How to undo it, or None where this torch offers no place for it.
+    """
+    wrapper = loaded("torch", "_TorchCompileInductorWrapper")
+    original = vars(wrapper).get("__call__") if wrapper is not None else None
+    if original is None or not hasattr(wrapper, "apply_options"):
+        return None
+    takes_patches = "config_patches" in inspect.signature(original).parameters
+
+    @functools.wraps(original)
+    def guarded(self: Any, graph: Any, inputs: Any, **patches: Any) -> Any:
+        if type(self) is not wrapper:  # ahead of time: it makes no code that we could guard
+            return original(self, graph, inputs, **patches)
+        config = {**self.config, **(patches.get("config_patches") or {})}
+        named = {"compile_region_name": self.name} if takes_patches and self.name else {}
+        return compile_guarded(graph, inputs, config=config, **named)
+
+    wrapper.__call__ = guarded
+
+    def undo() -> None:
+        wrapper.__call__ = original
+
+    return undo
+
+
+def reset_backend(config: Mapping[str, Any]) -> None:
+    """What torch's own backend does at ``torch._dynamo.reset()``: let CUDA graphs go."""
+    wrapper = loaded("torch", "_TorchCompileInductorWrapper")
+    if wrapper is not None and "triton.cudagraphs" in config:
+        backend = wrapper(None, None, None)
+        backend.config = dict(config)
+        backend.reset()
+
+
+def lookup_backend(backend: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A backend by its name.
+
+    Raises:
+        RuntimeError: Torch knows no backend of that name (``InvalidBackend``).
+    """
+    import torch  # noqa: PLC0415
+
+    found: Callable[..., Any] = torch._dynamo.lookup_backend(backend)  # noqa: SLF001
+    return found
 
 
 def boxed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,9 @@ CODECACHE = "torch._inductor.codecache"
 AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
 DYNAMO_UTILS = "torch._dynamo.utils"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
+DECORATORS = "torch._dynamo.decorators"
+EVAL_FRAME = "torch._dynamo.eval_frame"
+CPP_BUILDER = "torch._inductor.cpp_builder"
 
 Undo = Callable[[], None]
 

@@ -1,0 +1,102 @@
+"""torch.compile with fallback: for a test session, or for one caller in a server."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.backend import FallbackBackend, ForeignBackend, GraphCompiler
+from pytest_compilecache.compiling.events import CompileEvent
+from pytest_compilecache.compiling.failures import EventListener
+from pytest_compilecache.compiling.frames import Call, Frames
+from pytest_compilecache.compiling.options import CompileOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """Compiles models and functions; what does not compile runs eager and is told.
+
+    Attributes:
+        graphs: Compiles graphs.
+        frames: Watches Dynamo.
+        listener: Takes events.
+    """
+
+    graphs: GraphCompiler
+    frames: Frames
+    listener: EventListener
+
+    def compile(self, target: Any, options: CompileOptions) -> Any:
+        """Compile a model or a function.
+
+        Args:
+            target: A module or a function.
+            options: How to compile it.
+
+        Raises:
+            RuntimeError: Torch knows no such mode, option or backend.
+        """
+        import torch  # noqa: PLC0415  (the first call may be the one that loads it)
+
+        # Dynamo's option among Inductor's: torch.compile takes it out before the backend.
+        rest = dict(options.options or {})
+        guards = {name: rest.pop(name) for name in ("guard_filter_fn",) if name in rest}
+        compiled = torch.compile(
+            target,
+            backend=self._backend(replace(options, options=rest or None)),
+            fullgraph=options.fullgraph,
+            dynamic=options.dynamic,
+            options=guards or None,
+        )
+        if compiled is target:  # compiling is turned off
+            return target
+        return self._watched(compiled, whole=options.fullgraph)
+
+    def _backend(self, options: CompileOptions) -> FallbackBackend | ForeignBackend:
+        if options.backend == "inductor":
+            config = private.inductor_config(options.mode, options.options, options.dynamic)
+            return FallbackBackend(config, self.graphs)
+        private.lookup_backend(options.backend)  # an unknown name fails here
+        keywords = {"mode": options.mode, "options": options.options}
+        given = {key: value for key, value in keywords.items() if value}
+        return ForeignBackend(options.backend, given, self.graphs)
+
+    def _watched(self, compiled: Any, *, whole: bool) -> Any:
+        import torch  # noqa: PLC0415
+
+        if isinstance(compiled, torch.nn.Module):
+            compiled.forward = self._around(compiled.forward, whole=whole)
+            return compiled
+        return self._around(compiled, whole=whole)
+
+    def _around(self, function: Callable[..., Any], *, whole: bool) -> Callable[..., Any]:
+        @functools.wraps(function)  # and with what tells Dynamo to look through it
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self.frames.call(whole=whole) as made:
+                end = private.count_compiled_frames() if whole else None
+                count = -1
+                try:
+                    # A user's own exception leaves here; what Dynamo made of it is no news.
+                    result = function(*args, **kwargs)
+                finally:
+                    if end is not None:
+                        count = end()
+            self._settle(made, nothing_compiled=count == 0)
+            return result
+
+        return call
+
+    def _settle(self, call: Call, *, nothing_compiled: bool) -> None:
+        """Tell what Dynamo could not compile, now that the call has returned."""
+        if nothing_compiled and not call.failures and private.current_stance() == "default":
+            reason = "fullgraph=True, and no frame was compiled"
+            self.listener.add(CompileEvent("graph_break", reason=reason))
+        for error, function in call.failures:
+            failure = self.graphs.fallbacks.describe(error, function, whole=call.whole)
+            if call.whole:
+                event = CompileEvent("graph_break", function=function, reason=failure.reason)
+                self.listener.add(event)
+            self.graphs.fallbacks.tell(failure)

@@ -1,0 +1,159 @@
+"""Failures to compile: which errors are none, how each is told, and who may forbid it.
+
+Nothing here runs a user's code, and an error of the user's own never passes here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.events import CompileEvent, shortened
+
+
+class EventListener(Protocol):
+    """Who takes events."""
+
+    def add(self, event: CompileEvent) -> None:
+        """Note an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that did not compile, and runs eager unless somebody forbids it.
+
+    Attributes:
+        reason: What torch or a compiler says, on one line.
+        function: The function concerned, with its place, where that is known.
+        error: What was raised; None when it was raised in an earlier test.
+        toolchain: Whether a compiler is missing or broken, so that nothing can compile.
+        whole: Whether it was to be one graph (``fullgraph``) and Dynamo could not make it one.
+    """
+
+    reason: str
+    function: str = ""
+    error: Exception | None = field(default=None, compare=False, repr=False)
+    toolchain: bool = False
+    whole: bool = False
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.function, self.reason) if part)
+
+
+Rule = Callable[[Failure], None]
+
+
+def allow(_: Failure) -> None:
+    """The rule that forbids nothing."""
+
+
+class Fallbacks:
+    """What becomes of failures to compile: each is told once in a test, and the rule is asked.
+
+    Args:
+        listener: Takes the events.
+        rule: Asked about each failure that is told. What it raises goes to whoever
+            called the compiled function; if it returns, the graph runs eager.
+        diagnose: Says what is wrong with the toolchain, if that is why, else "".
+        identity: Code that was compiled for one identity is not used for another, so
+            that each is told of its own failures.
+    """
+
+    def __init__(
+        self,
+        listener: EventListener,
+        rule: Rule = allow,
+        diagnose: Callable[[BaseException], str] | None = None,
+        identity: object = None,
+    ) -> None:
+        self.rule = rule
+        self.identity = identity
+        self._listener = listener
+        self._diagnose = diagnose
+        self._told: set[Failure] = set()
+        self._lock = threading.Lock()
+
+    def renew(self) -> None:
+        """Begin another test, to which everything is told again."""
+        with self._lock:
+            self._told.clear()
+
+    def failed(self, error: Exception, function: str = "") -> Failure:
+        """Something does not compile.
+
+        Raises:
+            BaseException: What the rule raises.
+        """
+        failure = self.describe(error, function)
+        self.tell(failure)
+        return replace(failure, error=None)  # its traceback would keep the user's tensors alive
+
+    def describe(self, error: Exception, function: str = "", *, whole: bool = False) -> Failure:
+        """An error as a failure."""
+        broken = self._diagnose(error) if self._diagnose else ""
+        reason = broken or one_line(innermost(error))
+        return Failure(reason, function, error, bool(broken), whole)
+
+    def tell(self, failure: Failure) -> None:
+        """Tell a failure, unless this test was told the same already."""
+        with self._lock:
+            if failure in self._told:
+                return
+            self._told.add(failure)
+        self._listener.add(
+            CompileEvent("fallback", function=failure.function, reason=failure.reason)
+        )
+        self.rule(failure)
+
+    def telling(self, failure: Failure, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that tells of the failure whenever it runs, first of all in a later test."""
+
+        def run_eager(*args: Any) -> Any:
+            self.tell(failure)
+            return function(*args)
+
+        return run_eager
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was made of, the innermost last."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [getattr(each, "inner_exception", None), each.__cause__]
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What a backend raised, without what torch wrapped around it."""
+    inner = getattr(error, "inner_exception", None)
+    return innermost(inner) if isinstance(inner, BaseException) else error
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line and not too long."""
+    text = shortened(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def must_pass(error: BaseException) -> bool:
+    """Whether the error is no failure to compile.
+
+    Memory that ran out, an alarm that a test set, a warning that the user made
+    an error of, or Dynamo talking to itself; also where torch wrapped it.
+    """
+    import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+
+    passing = (MemoryError, torch.OutOfMemoryError, Warning, *private.control_flow_errors())
+    return any(_is_alarm(each) or isinstance(each, passing) for each in chain(error))
+
+
+def _is_alarm(error: BaseException) -> bool:
+    # filelock's Timeout is a TimeoutError as well: of a lock of torch's own.
+    return isinstance(error, TimeoutError) and type(error).__module__ == "builtins"

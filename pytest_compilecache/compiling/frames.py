@@ -1,0 +1,111 @@
+"""What Dynamo itself cannot compile: told, and answered by running that frame eager.
+
+It acts only within calls of functions that are compiled with fallback; of others
+it tells what Dynamo skips, and changes nothing. A frame that did not compile has
+not run, so running it eager applies its effects once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import CodeType
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.events import CompileEvent, EventSink, shortened
+from pytest_compilecache.compiling.failures import must_pass, one_line
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a function that is compiled with fallback.
+
+    Attributes:
+        whole: Whether it was to be one graph.
+        failures: What Dynamo could not compile, each with the function concerned.
+    """
+
+    whole: bool = False
+    failures: list[tuple[Exception, str]] = field(default_factory=list)
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.codes: list[CodeType] = []
+
+
+class Frames:
+    """Watches what becomes of the frames that Dynamo is asked to compile.
+
+    Args:
+        sink: Takes events of what Dynamo skips.
+    """
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._thread = _Thread()
+        self._given_up: list[CodeType] = []
+
+    @contextlib.contextmanager
+    def call(self, *, whole: bool) -> Iterator[Call]:
+        """Around a call of a function that is compiled with fallback."""
+        call = Call(whole)
+        self._thread.calls.append(call)
+        try:
+            yield call
+        finally:
+            self._thread.calls.remove(call)
+
+    @contextlib.contextmanager
+    def compiling(self, code: CodeType) -> Iterator[None]:
+        """Around the compilation of a frame."""
+        self._thread.codes.append(code)
+        try:
+            yield
+        finally:
+            self._thread.codes.pop()
+
+    def failed(self, code: CodeType, error: Exception, *, whole: bool) -> bool:
+        """A frame did not compile; whether it shall run eager instead of raising."""
+        soft = private.is_soft(error) or private.is_recompile_limit(error)
+        if soft and not whole:  # Dynamo runs it eager by itself, without a word
+            self._given_up.append(code)
+            if not private.is_observed(error) and not private.is_recompile_limit(error):
+                self._skip(code, error)
+            return False
+        calls = self._thread.calls
+        # What a backend raises was judged there; torch only wraps it.
+        if not calls or must_pass(error) or private.is_backend_failure(error):
+            return False
+        self._given_up.append(code)
+        calls[-1].failures.append((error, private.users_place(error) or place(code)))
+        return True
+
+    def skipped(self, code: CodeType, reason: str) -> None:
+        """A frame with something to compile runs eager by Dynamo's own decision."""
+        self._given_up.append(code)
+        self._sink.add(CompileEvent("skip", function=place(code), reason=shortened(reason)))
+
+    def current(self) -> str:
+        """The function that is being compiled, with its place, or empty."""
+        codes = self._thread.codes
+        return place(codes[-1]) if codes else ""
+
+    def forget(self) -> None:
+        """Let Dynamo try anew what it gave up: another test must not find it eager, unsaid."""
+        while self._given_up:
+            private.forget_code(self._given_up.pop())
+
+    def _skip(self, code: CodeType, error: Exception) -> None:
+        where = private.users_place(error)
+        at = f" at {where}" if where else ""
+        reason = one_line(error)
+        self._sink.add(CompileEvent("skip", function=place(code), reason=f"{reason}{at}"))
+
+
+def place(code: CodeType) -> str:
+    """A function as a person would find it."""
+    return f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"

@@ -1,0 +1,65 @@
+"""The C++ compiler that Inductor runs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_compilecache.compiling.private._names import CPP_BUILDER, Undo, loaded, nothing
+
+_INDUCTOR_EXC = "torch._inductor.exc"
+
+
+class _Bounded:
+    """The module ``subprocess``, of which no call lasts for ever."""
+
+    def __init__(self, seconds: Callable[[Sequence[object]], float]) -> None:
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(subprocess, name)
+        if name not in {"run", "check_output", "check_call"}:
+            return found
+
+        @functools.wraps(found)
+        def bounded(command: Any, *args: Any, **kwargs: Any) -> Any:
+            words = [command] if isinstance(command, (str, bytes)) else list(command)
+            kwargs.setdefault("timeout", self._seconds(words))
+            return found(command, *args, **kwargs)
+
+        return bounded
+
+
+def bound_compilers(seconds: Callable[[Sequence[object]], float]) -> Undo:
+    """Let no C++ compiler that Inductor starts run for ever: Inductor would wait.
+
+    Args:
+        seconds: How long a command may run before ``subprocess`` kills it.
+    """
+    module = sys.modules.get(CPP_BUILDER)
+    if getattr(module, "subprocess", None) is not subprocess:
+        return nothing
+    module.subprocess = _Bounded(seconds)  # type: ignore[union-attr]
+
+    def undo() -> None:
+        module.subprocess = subprocess  # type: ignore[union-attr]
+
+    return undo
+
+
+def cpp_compiler() -> str:
+    """The C++ compiler that Inductor would run."""
+    names = getattr(getattr(sys.modules.get("torch._inductor.config"), "cpp", None), "cxx", None)
+    named = [name for name in names or () if name]
+    return str(named[0]) if named else os.environ.get("CXX", "g++")
+
+
+def is_compiler_failure(error: BaseException) -> bool:
+    """Whether the C++ compiler failed, is missing or does not answer."""
+    names = ("InvalidCxxCompiler", "CppCompileError")
+    ours = tuple(each for name in names if (each := loaded(_INDUCTOR_EXC, name)) is not None)
+    return isinstance(error, (*ours, subprocess.SubprocessError, FileNotFoundError))

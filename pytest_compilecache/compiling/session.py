@@ -1,0 +1,118 @@
+"""torch.compile as a test session sees it: every call falls back visibly, nothing is silent.
+
+It imports nothing of torch: it waits until torch has loaded what it changes, and
+can give all of it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.backend import GraphCompiler
+from pytest_compilecache.compiling.compiler import Compiler
+from pytest_compilecache.compiling.events import CompileEvent, EventSink
+from pytest_compilecache.compiling.failures import Fallbacks, Rule
+from pytest_compilecache.compiling.frames import Frames
+from pytest_compilecache.compiling.repair import Repair
+from pytest_compilecache.compiling.toolchain import COMPILER_SECONDS, Toolchain
+from pytest_compilecache.imports import Callback, ImportWatch
+
+
+class SessionCompiler:
+    """What stands around torch.compile in one process of a session.
+
+    Args:
+        sink: Takes events.
+        rule: Asked about each failure to compile.
+        set_aside: Moves a cached library that does not load out of torch's way.
+
+    Attributes:
+        compiler: Compiles for our fixtures.
+        eager: Whether everything runs eager, because the person asked for it.
+    """
+
+    def __init__(self, sink: EventSink, rule: Rule, set_aside: Callable[[Path], bool]) -> None:
+        self._sink = sink
+        self._toolchain = Toolchain(COMPILER_SECONDS)
+        self._frames = Frames(sink)
+        self._fallbacks = Fallbacks(sink, rule, self._toolchain.diagnose)
+        graphs = GraphCompiler(self._fallbacks, self._frames.current, Repair(sink, set_aside))
+        self.compiler = Compiler(graphs, self._frames, sink)
+        self.eager = False
+        self._stance: Any = None
+        self._undo: list[private.Undo] = []
+
+    def attach(self, watch: ImportWatch, guarded: Callable[[Callback], Callback]) -> None:
+        """Stand around what torch loads from here on; at once where it is loaded already.
+
+        Args:
+            watch: Tells when torch has loaded a module.
+            guarded: Wraps what runs in the middle of torch's import, where nothing may raise.
+        """
+        # Not after "torch", whose import may have begun and not ended.
+        watch.after(private.CONVERT_FRAME, guarded(self._guard_plain_compiles))
+        watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))
+        watch.after(private.CONVERT_FRAME, guarded(self._watch_frames))
+        watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
+        watch.after(private.DECORATORS, guarded(self._note_stances))
+
+    def renew(self, *, eager: bool = False) -> None:
+        """Begin another test: everything is told to it anew, and tried anew.
+
+        Args:
+            eager: Whether it runs eager altogether.
+        """
+        self._fallbacks.renew()
+        self._frames.forget()
+        self.eager = eager
+        self._take_stance()
+
+    def undo(self) -> None:
+        """Give torch back as it was."""
+        self.eager = False
+        self._take_stance()
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+    def _keep(self, undo: private.Undo | None) -> None:
+        if undo is not None:
+            self._undo.append(undo)
+
+    def _guard_plain_compiles(self) -> None:
+        self._keep(private.guard_plain_compiles(self.compiler.graphs.compile))
+
+    def _bound_compilers(self) -> None:
+        self._keep(private.bound_compilers(self._toolchain.patience))
+
+    def _watch_frames(self) -> None:
+        self._keep(private.watch_frames(self._frames))
+
+    def _note_disabled(self) -> None:
+        self._keep(private.note_disabled(self._hear_disabled))
+
+    def _note_stances(self) -> None:
+        self._keep(private.note_stances(self._hear_stance))
+        self._take_stance()
+
+    def _take_stance(self) -> None:
+        """Turn compiling off and on, once torch is there to be told."""
+        if self.eager and self._stance is None:
+            self._stance = private.force_eager()
+        elif not self.eager and self._stance is not None:
+            self._stance.__exit__(None, None, None)
+            self._stance = None
+
+    def _hear_stance(self, stance: str) -> None:
+        if not self.eager:
+            reason = f"torch.compiler.set_stance({stance!r})"
+            self._sink.add(CompileEvent("disabled", reason=reason))
+
+    def _hear_disabled(self, function: str) -> None:
+        by = private.turned_off_by()
+        if by:  # else the call itself says disable=True
+            reason = f"torch.compile is turned off by {by}"
+            self._sink.add(CompileEvent("disabled", function=function, reason=reason))

@@ -1,0 +1,90 @@
+"""What a test's marks ask of its run: fallback mode, contracts, compiled or eager.
+
+Logic is elsewhere; these hooks bring it to the test that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+
+from pytest_compilecache.compiling.contracts import Contracts
+from pytest_compilecache.plugin.collecting import Collecting
+from pytest_compilecache.plugin.marks import Marked, is_marked, marked
+from pytest_compilecache.plugin.policy import FallbackPolicy
+
+WAY = "compilecache_way"
+EAGER = "eager"
+CONTRACTS = pytest.StashKey[Contracts]()
+
+
+class Conduct:
+    """Hooks around tests.
+
+    Args:
+        collecting: Knows what a test compiled.
+        policy: Judges failures to compile.
+
+    Attributes:
+        one_way: Tests that could not be run both ways.
+    """
+
+    def __init__(self, collecting: Collecting, policy: FallbackPolicy) -> None:
+        self._collecting = collecting
+        self._session = collecting.session
+        self._policy = policy
+        self.one_way: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Bring the marks in force."""
+        found = marked(item) if is_marked(item) else None
+        self._session.eager = self._runs_eager(item, found)
+        mode = found.fallback if found else None
+        self._policy.begin(item, mode)
+        contracts = found.contracts if found else Contracts()
+        if (mode or self._policy.default) == "fail":
+            contracts = replace(contracts, never_eager=True)
+        item.stash[CONTRACTS] = contracts
+        self._collecting.begin_test()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Fail a test that passed and broke a contract."""
+        result = yield
+        contracts = item.stash.get(CONTRACTS, Contracts())
+        if contracts.any and not self._session.eager:
+            breaches = contracts.breaches(self._collecting.record_so_far(item))
+            if breaches:
+                title = "broken contract" if len(breaches) == 1 else "broken contracts"
+                pytest.fail("\n".join((f"{title}:", *breaches)), pytrace=False)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        """Leave nothing of a test in force."""
+        try:
+            return (yield)
+        finally:
+            self._policy.end()
+
+    def _runs_eager(self, item: pytest.Item, found: Marked | None) -> bool:
+        way = self._session.settings.compiled if self._session.configured else "on"
+        if way == "off":
+            return True
+        if found is None or way == "on":
+            return False
+        call = getattr(item, "callspec", None)
+        chosen = call.params.get(WAY) if call is not None else None
+        if chosen is None and item.nodeid not in self.one_way:
+            self.one_way.append(item.nodeid)
+        return chosen == EAGER
+
+
+def both_ways(metafunc: pytest.Metafunc) -> None:
+    """Collect a marked test twice, eager and compiled."""
+    if metafunc.definition.get_closest_marker("compiled") is not None:
+        metafunc.fixturenames.append(WAY)
+        metafunc.parametrize(WAY, (EAGER, "compiled"), indirect=True)
