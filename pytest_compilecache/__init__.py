@@ -15,10 +15,14 @@ if TYPE_CHECKING:
         save_compile_cache,
         save_compile_cache_result,
     )
+    from pytest_compilecache.compiling.options import CompileOptions
+    from pytest_compilecache.compiling.with_fallback import compile_with_fallback
 
 __all__ = [
     "CacheResult",
+    "CompileOptions",
     "OperationStatus",
+    "compile_with_fallback",
     "load_compile_cache",
     "load_compile_cache_result",
     "save_compile_cache",
@@ -27,6 +31,8 @@ __all__ = [
 
 _MODULES = {
     "CacheResult": "cache",
+    "CompileOptions": "compiling.options",
+    "compile_with_fallback": "compiling.with_fallback",
     "OperationStatus": "cache",
     "load_compile_cache": "calls",
     "load_compile_cache_result": "calls",

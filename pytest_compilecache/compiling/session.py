@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.announcing import Hearing
 from pytest_compilecache.compiling.backend import GraphCompiler
 from pytest_compilecache.compiling.compiler import Compiler
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
@@ -43,6 +44,7 @@ class SessionCompiler:
         self.compiler = Compiler(graphs, self._frames, sink)
         self.eager = False
         self._stance: Any = None
+        self._hearing = Hearing(sink)
         self._undo: list[private.Undo] = []
 
     def attach(self, watch: ImportWatch, guarded: Callable[[Callback], Callback]) -> None:
@@ -52,6 +54,8 @@ class SessionCompiler:
             watch: Tells when torch has loaded a module.
             guarded: Wraps what runs in the middle of torch's import, where nothing may raise.
         """
+        self._hearing.start()
+        self._undo.append(self._hearing.stop)
         # Not after "torch", whose import may have begun and not ended.
         watch.after(private.CONVERT_FRAME, guarded(self._guard_plain_compiles))
         watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))

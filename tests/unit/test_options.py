@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pytest_compilecache.plugin.options import _NAMES, _OPTIONS
-from pytest_compilecache.settings import SAVE_POLICIES, setting_names
+from pytest_compilecache.plugin.options import _COMPILING, _NAMES, _OPTIONS
+from pytest_compilecache.settings import COMPILED_WAYS, FALLBACK_MODES, SAVE_POLICIES, setting_names
 
 
 def test_every_setting_has_an_option_though_the_options_do_not_load_the_settings():
     assert setting_names() == _NAMES
     assert _OPTIONS["save"]["metavar"] == "{" + ",".join(SAVE_POLICIES) + "}"
+    assert _COMPILING["compiled"]["metavar"] == "{" + ",".join(COMPILED_WAYS) + "}"
+    assert _COMPILING["fallback"]["metavar"] == "{" + ",".join(FALLBACK_MODES) + "}"
 
 
 def test_loading_the_plugin_loads_nothing_that_a_suite_without_torch_does_not_need():

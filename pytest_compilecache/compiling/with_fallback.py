@@ -1,0 +1,121 @@
+"""``compile_with_fallback``: torch.compile for a server, which must answer either way."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.announcing import Announcer
+from pytest_compilecache.compiling.backend import GraphCompiler
+from pytest_compilecache.compiling.compiler import Compiler
+from pytest_compilecache.compiling.events import CompileEvent, EventSink
+from pytest_compilecache.compiling.failures import Failure, Fallbacks
+from pytest_compilecache.compiling.frames import Frames
+from pytest_compilecache.compiling.options import CompileOptions
+from pytest_compilecache.compiling.repair import Repair
+from pytest_compilecache.compiling.toolchain import Toolchain
+
+LOGGER = logging.getLogger("pytest_compilecache")
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+def compile_with_fallback(
+    model_or_function: Target,
+    *,
+    fallback: Literal["eager", "fail"] = "eager",
+    on_fallback: Callable[[Failure], None] | None = None,
+    **torch_compile_kwargs: Any,
+) -> Target:
+    """Compile; what does not compile runs eager, graph by graph, and is told.
+
+    ``torch.compile`` is lazy: its errors come at the first call, or at the first
+    backward pass. They are met there, at compile time only, so that nothing
+    runs twice; errors of the model itself arrive unchanged. Memory that ran out,
+    alarms and interrupts pass through.
+
+    Args:
+        model_or_function: What to compile.
+        fallback: ``"eager"``, or ``"fail"`` to raise what torch raises.
+        on_fallback: Called once with each failure (``reason``, ``function``, ``error``),
+            in the thread of the call that met it; without it, a warning is logged to the
+            logger ``pytest_compilecache``. What it raises goes to that caller.
+        **torch_compile_kwargs: ``torch.compile``'s own arguments, or ``CompileOptions``' further
+            ones. With ``fullgraph=True``, a model that is not one graph runs eager as well.
+
+    Returns:
+        A module for a module, a function for a function.
+
+    Raises:
+        ValueError: An argument of ours is wrong.
+        RuntimeError: Torch knows no such mode, option or backend.
+
+    Example:
+        >>> model = compile_with_fallback(model, mode="reduce-overhead")
+    """
+    if fallback not in ("eager", "fail"):
+        raise ValueError(f"fallback={fallback!r} cannot be used (use 'eager' or 'fail')")
+    options = _options(torch_compile_kwargs)
+    compiler = _compiler(fallback, on_fallback)
+    compiled: Target = compiler.compile(model_or_function, options)
+    return compiled
+
+
+def _options(keywords: dict[str, Any]) -> CompileOptions:
+    known = [item.name for item in dataclasses.fields(CompileOptions)]
+    for name in keywords:
+        if name not in known:
+            raise ValueError(
+                f"compile_with_fallback has no argument {name!r}; it knows fallback, on_fallback, "
+                + ", ".join(known)
+            )
+    return CompileOptions(**keywords)
+
+
+def _compiler(fallback: str, on_fallback: Callable[[Failure], None] | None) -> Compiler:
+    frames, toolchain = _watched_process()
+    announcer = Announcer()
+    identity = (fallback, on_fallback)
+    rule = _refuse if fallback == "fail" else on_fallback or _log
+    fallbacks = Fallbacks(announcer, rule, toolchain.diagnose, identity)
+    repair = Repair(announcer, _set_aside)
+    return Compiler(GraphCompiler(fallbacks, frames.current, repair), frames, announcer)
+
+
+@functools.cache
+def _watched_process() -> tuple[Frames, Toolchain]:
+    """Watch Dynamo and the compilers of this process; its every caller shares that."""
+    # Of what Dynamo skips, nobody here keeps count; a session does by itself.
+    frames, toolchain = Frames(_Deaf()), Toolchain()
+    private.watch_frames(frames)
+    private.bound_compilers(toolchain.patience)
+    return frames, toolchain
+
+
+class _Deaf(EventSink):
+    """Keeps no events: a server would gather them for ever."""
+
+    def add(self, event: CompileEvent) -> None:
+        """Forget the event."""
+
+
+def _refuse(failure: Failure) -> None:
+    raise failure.error or RuntimeError(str(failure))
+
+
+def _log(failure: Failure) -> None:
+    LOGGER.warning("did not compile and runs eager: %s", failure)
+
+
+def _set_aside(library: Path) -> bool:
+    """Rename a library that does not load, so that torch builds it anew."""
+    try:
+        library.rename(library.with_name(f".{library.name}.unloadable"))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""compile_with_fallback in a process of its own: a server has no pytest around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+PREAMBLE = """
+import json, logging, sys
+import torch
+import torch._inductor.compile_fx as compile_fx
+from pytest_compilecache import compile_with_fallback
+
+def fail(*args, **kwargs):
+    raise RuntimeError("no lowering for it")
+
+class Counting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+        self.calls = 0
+    def forward(self, x):
+        self.calls += 1
+        return torch.relu(self.linear(x))
+
+def breaks(x):
+    x = x + 1
+    torch._dynamo.graph_break()
+    return x * 2
+
+def wrong(x):
+    raise KeyError("the model's own")
+
+model, x, told = Counting(), torch.randn(2, 4), []
+compile_fx.fx_codegen_and_compile = fail
+"""
+
+
+def run(tmp_path: Path, script: str) -> tuple[Any, str]:
+    """What a script prints as JSON, and its log."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + script],
+        env=environ,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_what_does_not_compile_runs_eager_forward_and_backward_and_is_logged_once(tmp_path: Path):
+    script = """
+compiled = compile_with_fallback(model)
+for _ in range(3):
+    compiled(x).sum().backward()
+want = torch.nn.functional.relu(model.linear(x))
+torch.testing.assert_close(compiled(x), want)
+print(json.dumps([model.calls, isinstance(compiled, torch.nn.Module)]))
+"""
+    (calls, is_module), log = run(tmp_path, script)
+    assert calls == 4
+    assert is_module
+    assert log.count("did not compile and runs eager: forward (<string>") == 1
+    assert "no lowering for it" in log
+
+
+def test_callback_is_told_instead_of_the_log_each_caller_of_its_own_failures(tmp_path: Path):
+    script = """
+one, other = [], []
+compile_with_fallback(model, on_fallback=one.append)(x)
+compile_with_fallback(model, on_fallback=other.append)(x)
+told = [one[0].reason, one[0].function, type(one[0].error).__name__, len(one), len(other)]
+print(json.dumps(told))
+"""
+    (reason, function, error, *counts), log = run(tmp_path, script)
+    assert reason == "RuntimeError: no lowering for it"
+    assert function.startswith("forward (<string>:")
+    assert error in {"RuntimeError", "InductorError"}
+    assert counts == [1, 1]
+    assert "did not compile" not in log
+
+
+def test_mode_fail_raises_what_torch_raises_and_nothing_ran(tmp_path: Path):
+    script = """
+try:
+    compile_with_fallback(model, fallback="fail")(x)
+except Exception as error:
+    told = [isinstance(error, torch._dynamo.exc.BackendCompilerFailed), str(error)[:80]]
+print(json.dumps([*told, compile_with_fallback(model)(x).shape == (2, 4)]))
+"""
+    (is_torchs, text, works), _ = run(tmp_path, script)
+    assert is_torchs
+    assert "no lowering for it" in text
+    assert works
+
+
+def test_models_own_error_arrives_unchanged_and_is_no_fallback(tmp_path: Path):
+    script = """
+found = []
+for fullgraph in (False, True):
+    try:
+        compile_with_fallback(wrong, fullgraph=fullgraph, on_fallback=told.append)(x)
+    except Exception as error:
+        found.append([type(error).__name__, str(error)])
+print(json.dumps([found, len(told)]))
+"""
+    (found, told), _ = run(tmp_path, script)
+    assert found == [["KeyError", repr("the model's own")]] * 2
+    assert told == 0
+
+
+def test_model_that_is_not_one_graph_runs_eager_under_fullgraph_each_time(tmp_path: Path):
+    script = """
+compiled = compile_with_fallback(breaks, fullgraph=True, on_fallback=told.append)
+values = [compiled(torch.ones(2)).tolist() for _ in range(3)]
+print(json.dumps([values, [failure.whole for failure in told], told[0].function]))
+"""
+    (values, whole, function), _ = run(tmp_path, script)
+    assert values == [[4.0, 4.0]] * 3
+    assert whole == [True]
+    assert function.startswith("breaks (<string>:")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("compile_with_fallback(model, fallback='skip')", "use 'eager' or 'fail'"),
+        ("compile_with_fallback(model, fullgrap=True)", "no argument 'fullgrap'; it knows"),
+        ("compile_with_fallback(model, mode='default', options={'max_autotune': True})", "either"),
+    ],
+)
+def test_wrong_argument_is_told_at_once(tmp_path: Path, call: str, told: str):
+    script = f"""
+try:
+    {call}
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+    text, _ = run(tmp_path, script)
+    assert told in text
