@@ -51,6 +51,10 @@ class Toolchain:
         builds = "-o" in command or "-c" in command
         return self._seconds if builds else min(_ANSWER_SECONDS, self._seconds)
 
+    def check(self) -> str:
+        """What is wrong with the compiler, with the remedy, or empty."""
+        return self._ask(private.cpp_compiler())
+
     def diagnose(self, error: BaseException) -> str:
         """What is wrong with the compiler, with the remedy; empty when it is not to blame."""
         if not any(private.is_compiler_failure(each) for each in chain(error)):

@@ -1,0 +1,98 @@
+"""The commands by name, and how errors end. A command's own module is loaded when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from pytest_compilecache.cli.output import Output
+from pytest_compilecache.errors import CompileCacheError, SettingsError
+
+WRONG = 1
+USAGE = 2
+INTERRUPTED = 130
+
+# Each with its module and its one line in the list, so that help loads nothing else.
+_COMMANDS = {
+    "info": ("facts", "Say what is in force here, and where each setting comes from."),
+    "doctor": ("doctor", "Look for what would slow down, break or endanger the cache."),
+    "ls": ("stores", "List what a store holds."),
+    "load": ("caches", "Bring what the store has for this environment."),
+    "save": ("caches", "Add to the store what was compiled here."),
+    "check": ("stores", "Read a store to its last byte and say what is wrong."),
+    "prune": ("stores", "Delete what is old, damaged, or over the limit."),
+    "merge": ("stores", "Copy what other stores hold, such as those of CI shards."),
+    "key": ("keys", "Print keys for the cache of a CI system."),
+}
+
+
+class _Commands(click.Group):
+    """Loads a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"pytest_compilecache.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("pytest-compilecache"), message="%(version)s")
+def application() -> None:
+    """Keep what torch.compile made, for test suites and servers.
+
+    Exit codes: 0 all is well; 1 something is wrong; 2 the command line or a setting is
+    wrong. The store is --store, else B10FS_CACHE_DIR, else COMPILECACHE_STORE, else the
+    default of `compilecache info`.
+    """
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+def output_of(parameters: dict[str, Any]) -> Output:
+    """The output that a command's options ask for."""
+    return Output(as_json=bool(parameters.get("as_json")))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command and give its exit code."""
+    try:
+        result = application.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="compilecache",
+            standalone_mode=False,
+        )
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SettingsError as error:
+        return _failed(error, USAGE)
+    except CompileCacheError as error:
+        return _failed(error, WRONG)
+    except BrokenPipeError:
+        # Whoever read has enough. Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _failed(error: CompileCacheError, code: int) -> int:
+    Output(as_json=False).error(str(error))
+    return code

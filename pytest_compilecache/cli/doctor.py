@@ -1,0 +1,81 @@
+"""``doctor``: what would slow down, break or endanger the cache here, with remedies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_compilecache.cli.application import WRONG, json_option, output_of
+from pytest_compilecache.cli.places import choose
+from pytest_compilecache.cli.stores import store_option
+from pytest_compilecache.deployment import INDUCTOR
+from pytest_compilecache.diagnosis import Diagnosis, Patient, diagnose
+from pytest_compilecache.environment import detect_environment
+from pytest_compilecache.settings import Settings, environment_layer
+from pytest_compilecache.variables import users_environ
+from pytest_compilecache.workspace.place import default_root
+
+_TORCH_SECONDS = 120.0
+
+
+@click.command()
+@store_option
+@json_option
+def doctor(store: str | None, **parameters: Any) -> int:
+    """Look for what would slow down, break or endanger the cache.
+
+    Exit code 1 when something is broken; a risk alone is none.
+    """
+    output = output_of(parameters)
+    found = [*diagnose(_patient(store)), *_vector_instructions()]
+    broken = any(each.level == "error" for each in found)
+    if not output.facts({"ok": not broken, "findings": [asdict(each) for each in found]}):
+        for each in found:
+            remedy = f" ({each.remedy})" if each.remedy else ""
+            output.line(f"{each.subject}: {each.finding}{remedy}", each.level)
+    return WRONG if broken else 0
+
+
+def _patient(store: str | None) -> Patient:
+    environ = users_environ(os.environ)
+    chosen = choose(store)
+    settings = Settings.resolve(environment_layer(environ, Path.cwd()))
+    folders = {
+        "workspaces of tests": settings.dir or default_root(),
+        "workspaces of servers": chosen.deployment.work / f"compilecache-{os.getuid()}",
+        "temp directory": Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108
+    }
+    if environ.get(INDUCTOR):
+        folders[INDUCTOR] = Path(environ[INDUCTOR])
+    return Patient(detect_environment(environ), environ, folders, chosen.deployment.store)
+
+
+def _vector_instructions() -> list[Diagnosis]:
+    """What torch picks, asked in another process: it compiles and loads probes for it."""
+    command = [sys.executable, "-m", "pytest_compilecache.compiling.asking"]
+    try:
+        done = subprocess.run(  # noqa: S603  (this interpreter, a module of ours)
+            command, capture_output=True, text=True, timeout=_TORCH_SECONDS, check=True
+        )
+        probe = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return [Diagnosis("vector instructions", "error", f"torch cannot be asked: {last}")]
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        return [Diagnosis("vector instructions", "error", f"torch cannot be asked: {error}")]
+    if probe is None:
+        told = "this torch does not tell; other processors' code is kept apart by the environment"
+        return [Diagnosis("vector instructions", "note", told)]
+    if probe["failed"]:
+        lost = ", ".join(probe["failed"])
+        told = f"torch picks {probe['picked']}; probes of {lost} do not work"
+        remedy = "a torn probe in the cache, or a compiler that is older than the processor"
+        return [Diagnosis("vector instructions", "warning", told, remedy)]
+    return [Diagnosis("vector instructions", "ok", f"torch picks {probe['picked']}")]

@@ -1,0 +1,70 @@
+"""``key``: the keys under which a CI system keeps a store's folder.
+
+Such a system never changes what it kept under a key; it gives the newest entry
+whose key begins with a restore key. So the key ends with what the store holds:
+a session that compiled nothing makes no new entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_compilecache.cli.application import json_option, output_of
+from pytest_compilecache.cli.places import choose
+from pytest_compilecache.cli.stores import store_option
+from pytest_compilecache.environment import detect_environment
+from pytest_compilecache.store import folder_of, open_store
+from pytest_compilecache.store.prune import object_of
+from pytest_compilecache.variables import users_environ
+
+_DIGITS = 16
+_EMPTY = "empty"
+
+
+@click.command()
+@store_option
+@click.option("--prefix", default="compilecache", show_default=True, help="How the keys begin.")
+@click.option(
+    "--github-output", is_flag=True, help="Append key and restore-keys to $GITHUB_OUTPUT."
+)
+@json_option
+def key(store: str | None, prefix: str, github_output: bool, **parameters: Any) -> int:
+    """Print the key of a store as it is now, and the keys to restore one by.
+
+    Ask before the tests for the restore keys, and after them, with --store, for the key to
+    save under: it is another one whenever the store holds something else.
+    """
+    output = output_of(parameters)
+    environment = detect_environment(users_environ(os.environ)).id
+    place = choose(store).deployment.store
+    # Other environments' entries are better than nothing: shards share one folder.
+    restore_keys = [f"{prefix}-{environment}-", f"{prefix}-"]
+    full = f"{prefix}-{environment}-{_content(place)}"
+    if github_output:
+        _append(full, restore_keys)
+    if not output.facts({"key": full, "restore_keys": restore_keys, "environment": environment}):
+        output.pairs("", {"key": full, "restore keys": " ".join(restore_keys)})
+    return 0
+
+
+def _content(place: str) -> str:
+    if not folder_of(place).is_dir():
+        return _EMPTY
+    found = [each.key for each in open_store(place).list("") if (object_of(each.key))]
+    if not found:
+        return _EMPTY
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:_DIGITS]
+
+
+def _append(full: str, restore_keys: list[str]) -> None:
+    place = os.environ.get("GITHUB_OUTPUT")
+    if not place:
+        raise click.UsageError("--github-output needs the variable GITHUB_OUTPUT, and it is empty")
+    lines = (f"key={full}", "restore-keys<<COMPILECACHE", *restore_keys, "COMPILECACHE", "")
+    with Path(place).open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines))
