@@ -273,6 +273,8 @@ def _make_folder(folder: Path, mode: int) -> None:
     try:
         folder.mkdir(mode)
     except FileNotFoundError:
+        if folder.parent.is_dir():  # such as /proc, where none can be made: or this never ends
+            raise
         _make_folder(folder.parent, mode)
         _make_folder(folder, mode)
     except FileExistsError:
