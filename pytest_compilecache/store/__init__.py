@@ -32,6 +32,7 @@ __all__ = [
 
 # Two letters or more: C:\\cache is a folder.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_NO_FOLDER = "it names no folder that could be a store"
 _REMEDY = "name a folder, or write its URL as file:///path/to/folder"
 
 
@@ -67,6 +68,8 @@ def folder_of(location: str | os.PathLike[str]) -> Path:
 
 
 def _expanded(text: str) -> Path:
+    if not text.strip("/"):
+        raise SettingsError(f"store {text}", _NO_FOLDER, _REMEDY)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -85,5 +88,5 @@ def _path_of(url: str) -> Path:
         raise SettingsError(f"store {url}", reason, "write %3F for ?, and %23 for #")
     path = os.fsdecode(unquote_to_bytes(parts.path))
     if "\0" in path or not path.strip("/"):
-        raise SettingsError(f"store {url}", "it names no folder that could be a store", _REMEDY)
+        raise SettingsError(f"store {url}", _NO_FOLDER, _REMEDY)
     return Path(path)

@@ -1,11 +1,7 @@
 """A store in a folder, on a local or a mounted file system. It never writes in place.
 
-An object is written to a file of its own in ``tmp/``, synced, and then linked
-to its key: a hard link is the one call that makes a whole file visible and
-fails when there is one already, so that whoever raced knows who won. A file
-system without hard links gets a rename instead; there the loser of a race
-replaces what the winner wrote, which under a name that says the content is
-the same. Either way ``tmp/`` must be on the file system of the rest.
+An object is written to a file of its own in ``tmp/``, which must be on the file
+system of the rest, and gets its key when it is whole.
 """
 
 from __future__ import annotations
@@ -29,6 +25,7 @@ from pytest_compilecache.store.base import (
     check_key,
     is_key,
 )
+from pytest_compilecache.store.publishing import StagedObject, make_folder
 from pytest_compilecache.store.refusals import StoreFile, explained
 from pytest_compilecache.store.staging import StagedFile, sweep, temporary_name
 from pytest_compilecache.store.turns import Turns
@@ -37,11 +34,6 @@ _TEMPORARY = "tmp"
 _TURNS = "turns"  # inside it
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _SHARED_FOLDER, _SHARED_FILE = 0o775, 0o664  # less the umask; never writable by everybody
-
-_NO_HARD_LINKS = frozenset(
-    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-)
-_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
 
 
 class DirectoryStore:
@@ -109,7 +101,7 @@ class DirectoryStore:
         return io.BufferedReader(raw)
 
     @contextlib.contextmanager
-    def stage(self) -> Iterator[_Staged]:
+    def stage(self) -> Iterator[StagedObject]:
         """Begin an object; what is not published inside the context is dropped.
 
         Raises:
@@ -127,7 +119,7 @@ class DirectoryStore:
                     room=room,
                     free_bytes=self._limits.free_bytes,
                 )
-                staged = _Staged(self, file, folder_mode)
+                staged = StagedObject(file, folder_mode, self._way_to)
                 stack.callback(staged.discard)
                 self._kernel_locks = self._trusts_locks() and file.locked
                 self._sweep(os.fstat(file.fileno()).st_mtime)
@@ -151,7 +143,7 @@ class DirectoryStore:
             folder_mode, file_mode = self._prepare_root()
             folder = self._root / _TEMPORARY
             self._refuse_links(folder)
-            _make_folder(folder, folder_mode)
+            make_folder(folder, folder_mode)
             path = folder / temporary_name()
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode)
@@ -170,7 +162,7 @@ class DirectoryStore:
         """Wait for our turn; the bytes that may then be written, or None for no bound."""
         folder = self._root / _TEMPORARY / _TURNS
         self._refuse_links(folder)
-        _make_folder(folder, folder_mode)
+        make_folder(folder, folder_mode)
         limits = self._limits
         turns = Turns(folder, limits.lock_seconds, kernel=self._trusts_locks(), mode=file_mode)
         stack.enter_context(turns.take("save", limits.concurrent_saves, self._root))
@@ -192,6 +184,13 @@ class DirectoryStore:
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key).split("/"))
 
+    def _way_to(self, key: str) -> Path:
+        """The place of an object that is to be made."""
+        path = self._path(key)
+        with explained(path):
+            self._refuse_links(path.parent)
+        return path
+
     def _refuse_links(self, folder: Path) -> None:
         """Raise where a link below the root would lead out of the store."""
         for each in (folder, *folder.parents):
@@ -207,92 +206,10 @@ class DirectoryStore:
 
     def _prepare_root(self) -> tuple[int, int]:
         if not self._root.is_dir():
-            _make_folder(self._root.parent, _SHARED_FOLDER)
-            _make_folder(self._root, _PRIVATE_FOLDER)
+            make_folder(self._root.parent, _SHARED_FOLDER)
+            make_folder(self._root, _PRIVATE_FOLDER)
         private = not self._root.stat().st_mode & 0o077
         return (_PRIVATE_FOLDER, _PRIVATE_FILE) if private else (_SHARED_FOLDER, _SHARED_FILE)
-
-
-class _Staged:
-    """A file in ``tmp/`` that becomes an object, or nothing."""
-
-    def __init__(self, store: DirectoryStore, raw: StagedFile, folder_mode: int) -> None:
-        self._store = store
-        self._path = Path(raw.name)
-        self._folder_mode = folder_mode
-        self._published = False
-        self._raw = raw
-        self._file = io.BufferedWriter(raw)
-
-    def discard(self) -> None:
-        """Remove the temporary name."""
-        self._raw.close()  # before its buffer, whose flush to a full disk would raise once more
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-
-    @property
-    def file(self) -> BinaryIO:
-        """Where its bytes are written to."""
-        return self._file
-
-    def publish(self, key: str) -> bool:
-        """Make what was written visible under a key, once."""
-        target = self._store._path(key)  # noqa: SLF001  (a part of the store)
-        if self._published:
-            raise StoreError(target, "what was staged is published already", "stage it again")
-        with explained(target):
-            self._store._refuse_links(target.parent)  # noqa: SLF001
-            self._file.flush()
-            os.fsync(self._raw.fileno())  # or a power failure leaves the name of an empty file
-            _make_folder(target.parent, self._folder_mode)
-            made = _create(self._path, target)
-            self._published = True
-            # Also when another process made it: it may not have come so far yet.
-            _sync_folder(target.parent)
-        return made
-
-
-def _create(temporary: Path, target: Path) -> bool:
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        # A network file system that repeats a request, because the answer to
-        # the first was lost, says this of the link that it has just made.
-        return temporary.samefile(target)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        if target.exists():
-            return False
-        temporary.replace(target)
-    return True
-
-
-def _make_folder(folder: Path, mode: int) -> None:
-    """Make a folder and its parents so that they outlive a power failure."""
-    try:
-        folder.mkdir(mode)
-    except FileNotFoundError:
-        _make_folder(folder.parent, mode)
-        _make_folder(folder, mode)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise NotADirectoryError(
-                errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)
-            ) from None
-    else:
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:  # some FUSE and SMB mounts cannot
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:

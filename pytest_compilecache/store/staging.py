@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _BETWEEN_CREATION_AND_LOCK_SECONDS = 5.0
+_NAME = re.compile(r"[A-Za-z0-9-]{1,40}-[0-9]+-[0-9a-f]{16}\.staged")
 
 
 class StoreFullError(StoreError):
@@ -99,10 +100,10 @@ def lock(descriptor: int) -> bool:
 
 
 def sweep(folder: Path, now: float, seconds: float, *, kernel: bool) -> None:
-    """Remove the files of writers that died.
+    """Remove the files of writers that died, and nothing that has another name than theirs.
 
     Args:
-        folder: Where files are staged.
+        folder: Where files are staged. It may have been there before the store.
         now: The time by the clock of the folder's file system.
         seconds: The age at which one goes whose writer cannot be told to be alive.
         kernel: Whether a free kernel lock tells that its writer is dead.
@@ -110,6 +111,8 @@ def sweep(folder: Path, now: float, seconds: float, *, kernel: bool) -> None:
     least = _BETWEEN_CREATION_AND_LOCK_SECONDS if kernel else seconds
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
+            if not _NAME.fullmatch(entry.name):
+                continue
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 old = now - status.st_mtime > least
@@ -129,4 +132,4 @@ def temporary_name() -> str:
     """A name that nobody else takes."""
     # Containers that share a volume have the same process ids, and often one host name.
     host = re.sub(r"[^A-Za-z0-9-]", "-", os.uname().nodename)[:40]
-    return f"{host}-{os.getpid()}-{os.urandom(8).hex()}"
+    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}.staged"

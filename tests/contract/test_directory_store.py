@@ -321,6 +321,22 @@ class TestPublishing:
 
 
 class TestForeignFiles:
+    @pytest.mark.parametrize("kernel_locks", [True, False])
+    def test_a_store_in_a_folder_that_has_a_tmp_already_deletes_nothing_there(
+        self, root, kernel_locks
+    ):
+        (root / "tmp").mkdir(parents=True)
+        names = ["notes.txt", "left", f"vm-{os.getpid()}-{'0' * 15}", "0" * 16]
+        for name in names:
+            (root / "tmp" / name).write_bytes(b"somebody's")
+            os.utime(root / "tmp" / name, (0, 0))
+        store = DirectoryStore(root, kernel_locks=kernel_locks)
+        publish(store, KEY)
+        store.clock()
+        assert sorted(path.name for path in (root / "tmp").iterdir() if path.is_file()) == sorted(
+            names
+        )
+
     def test_what_cannot_be_a_key_is_not_listed(self, store, root):
         publish(store, KEY)
         for name in (".DS_Store", "v1/.nfs0001", "v1/a b", "tmp/left-over", "v1/~backup"):
@@ -402,6 +418,12 @@ class TestTrouble:
         (tmp_path / "file").write_bytes(b"")
         store = DirectoryStore(tmp_path / "file" / "below" / "store")
         self.do_all(store, errno.ENOTDIR, "a file instead of a folder")
+
+    def test_a_place_where_no_folder_can_be_made(self):
+        if not Path("/proc/self").exists():
+            pytest.skip("there is no /proc, where a folder exists and takes none")
+        with pytest.raises(StoreAccessError, match="No such file or directory"):
+            publish(DirectoryStore(Path("/proc/store")), KEY)
 
     def test_a_file_in_place_of_a_folder_inside(self, store, root):
         publish(store, "v1")
@@ -578,6 +600,8 @@ class TestOpenStore:
             ("file:///a?b", "?"),
             ("file:///a#b", "#"),
             ("file:///", "no folder"),
+            ("/", "no folder"),
+            ("//", "no folder"),
             ("file:///a%00b", "no folder"),
             ("", "not the name of a place"),
             ("a\0b", "not the name of a place"),

@@ -19,6 +19,7 @@ import pytest
 
 from pytest_compilecache.cache import CacheResult, OperationStatus
 from pytest_compilecache.errors import StoreError
+from pytest_compilecache.store.staging import temporary_name
 from tests.crash.artifacts import names, present, put, wrong
 from tests.crash.extent import stride
 from tests.crash.faults import Fault, intercepted
@@ -77,7 +78,7 @@ def before_a_compaction(site: Site) -> set[str]:
 def before_a_prune(site: Site) -> set[str]:
     made = before_a_compaction(site)
     assert site.compact(HERE).status is OperationStatus.SUCCESS
-    left = site.store / "tmp" / "left-by-a-killed-saver"
+    left = site.store / "tmp" / temporary_name()
     left.write_bytes(b"x" * 1000)
     os.utime(left, (0, 0))
     return made

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pytest_compilecache.store.staging import temporary_name
 from tests.crash.artifacts import names, put
 from tests.crash.faults import Call, Handler, intercepted
 from tests.crash.power_failure import after, possible_after, write
@@ -49,7 +50,7 @@ def before_a_compaction(site: Site) -> None:
 def before_a_prune(site: Site) -> None:
     before_a_compaction(site)
     site.compact(HERE)
-    left = site.store / "tmp" / "left-by-a-killed-saver"
+    left = site.store / "tmp" / temporary_name()
     left.write_bytes(b"x" * 1000)
     os.utime(left, (0, 0))
 

@@ -16,6 +16,7 @@ from pytest_compilecache.errors import PackError
 from pytest_compilecache.limits import DAY
 from pytest_compilecache.store import DirectoryStore
 from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.staging import temporary_name
 from tests.crash.faults import Call, intercepted
 from tests.stateful.inspection import SeenPack
 from tests.stateful.killing import run_until_killed
@@ -173,7 +174,7 @@ def what_a_live_writer_writes_is_left_alone(world: World) -> None:
 
 def what_a_dead_writer_left_is_removed(world: World) -> None:
     _two_packs(world)
-    left = world.store / "tmp" / "left"
+    left = world.store / "tmp" / temporary_name()
     left.write_bytes(b"x")
     world.let_pass(DAY)
     world.prune()

@@ -17,7 +17,7 @@ from pytest_compilecache.cache import restoring, saving
 from pytest_compilecache.cache.placing import Placing
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackReader, reading
-from pytest_compilecache.store import catalog, directory, prune, staging
+from pytest_compilecache.store import catalog, prune, publishing, staging
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.turns import Turns
 
@@ -49,11 +49,11 @@ class _Os:
 
 
 def no_sync_of_content(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(directory, "os", _Os(fsync=_sync_only(stat.S_ISDIR)))
+    patch.setattr(publishing, "os", _Os(fsync=_sync_only(stat.S_ISDIR)))
 
 
 def no_sync_of_folders(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(directory, "os", _Os(fsync=_sync_only(stat.S_ISREG)))
+    patch.setattr(publishing, "os", _Os(fsync=_sync_only(stat.S_ISREG)))
 
 
 def _sync_only(wanted: Callable[[int], bool]) -> Callable[[int], None]:
@@ -71,7 +71,7 @@ def written_in_place(patch: pytest.MonkeyPatch) -> None:
         _write_in_place(target, temporary.read_bytes())
         return True
 
-    patch.setattr(directory, "_create", create)
+    patch.setattr(publishing, "_create", create)
 
 
 def restored_in_place(patch: pytest.MonkeyPatch) -> None:
