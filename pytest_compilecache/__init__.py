@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         save_compile_cache,
         save_compile_cache_result,
     )
+    from pytest_compilecache.compiling.options import CompileOptions
 
 __all__ = [
     "CacheResult",
+    "CompileOptions",
     "OperationStatus",
     "load_compile_cache",
     "load_compile_cache_result",
@@ -27,6 +29,7 @@ __all__ = [
 
 _MODULES = {
     "CacheResult": "cache",
+    "CompileOptions": "compiling.options",
     "OperationStatus": "cache",
     "load_compile_cache": "calls",
     "load_compile_cache_result": "calls",
