@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,10 +14,6 @@ from pytest_compilecache.errors import CompileOptionWarning
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
-# Dynamo asks tensors for what torch warns of, and hides that only where it is no error.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning:torch\._"
-)
 
 
 class Block(nn.Module):
@@ -137,6 +134,16 @@ def test_first_block_compiles_apart_where_its_input_needs_no_gradient(
     blocks = nn.Sequential(*(Block() for _ in range(12)))
     compile_regions(blocks, compile_one)(torch.randn(3, 4))
     assert backend.graphs == 2
+
+
+def test_warnings_that_are_errors_stop_no_block(model: Any, compile_one: Any):
+    """Each layer's input has a gradient function, of which torch warns while it compiles."""
+    x = torch.randn(3, 4, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(compile_regions(model, compile_one)(x), model(x))
+        with pytest.raises(UserWarning, match="not a leaf"):
+            _ = (x + 1).grad
 
 
 def test_training_mode_is_followed(model: Any, compile_one: Any, backend: Counting):

@@ -44,6 +44,7 @@ from pytest_compilecache.compiling.private._names import (
     Undo,
     dynamo_loaded,
 )
+from pytest_compilecache.compiling.private._warnings import hide_gradient_warnings
 
 __all__ = [
     "AUTOGRAD_CACHE",
@@ -61,6 +62,7 @@ __all__ = [
     "dynamo_loaded",
     "dynamo_setting",
     "forget_isa",
+    "hide_gradient_warnings",
     "inductor_config",
     "keep_entries_apart",
     "note_bypasses",
