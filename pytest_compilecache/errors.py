@@ -59,3 +59,19 @@ class CompileFallbackWarning(UserWarning):
 
 class CompileFallbackError(CompileCacheError, RuntimeError):
     """Something did not compile, and running it eager was forbidden."""
+
+
+class CompileOptionError(CompileCacheError, ValueError):
+    """An option of compiling has a value that cannot be used, or contradicts another."""
+
+
+class MissingPackageError(CompileCacheError, ImportError):
+    """A package that is optional is needed for what was asked."""
+
+
+class CompileOptionWarning(UserWarning):
+    """An option of compiling has no effect, or another than it seems."""
+
+
+class CompileOptionDeprecationWarning(CompileOptionWarning, DeprecationWarning):
+    """An option of compiling is written in a form that its tool calls deprecated."""

@@ -74,6 +74,7 @@ from pytest_compilecache.compiling.private._names import (
     Undo,
     dynamo_loaded,
 )
+from pytest_compilecache.compiling.private._warnings import hide_gradient_warnings
 
 __all__ = [
     "AUTOGRAD_CACHE",
@@ -105,6 +106,7 @@ __all__ = [
     "forget_isa",
     "frame_place",
     "guard_plain_compiles",
+    "hide_gradient_warnings",
     "inductor_config",
     "is_backend_failure",
     "is_compiler_failure",

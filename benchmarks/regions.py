@@ -1,0 +1,59 @@
+"""The first call of 12-layer models, cold and warm: whole model against repeated blocks.
+
+Each measurement is a new process with a cache directory of its own; the two ways
+take turns. Prints a Markdown table of seconds and of their ratio.
+Usage: python benchmarks/regions.py [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+from compiling import build_headers, caches, machine, measure, median_ratio
+
+MODELS = ("encoder of 12 layers (torch.nn)", "llama of 12 layers (transformers)")
+WAYS = {"whole": {}, "regional": {"regional": True}}
+
+
+def rounds(model: str, number: int) -> dict[str, list[dict[str, float]]]:
+    """Measurements of each way and state."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for turn in range(number):
+        for way, options in list(WAYS.items())[:: 1 if turn % 2 else -1]:
+            with caches() as folder:
+                for state in ("cold", "warm"):
+                    found.setdefault(f"{way} {state}", []).append(measure(model, options, folder))
+    return found
+
+
+def row(model: str, state: str, found: dict[str, list[dict[str, float]]]) -> str:
+    """One line of the table."""
+    whole, regional = found[f"whole {state}"], found[f"regional {state}"]
+    firsts = [(a["first"], b["first"]) for a, b in zip(regional, whole, strict=True)]
+    calls = [(a["compiled"], b["compiled"]) for a, b in zip(regional, whole, strict=True)]
+    medians = [statistics.median(one["first"] for one in way) for way in (whole, regional)]
+    seconds = " | ".join(f"{median:.2f}" for median in medians)
+    return f"| {model} | {state} | {seconds} | {median_ratio(firsts)} | {median_ratio(calls)} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    number = parser.parse_args().rounds
+    build_headers()
+    print(f"Machine: {machine()}; {number} rounds.\n")
+    print(
+        "| model | caches | whole, first call s | regional, first call s "
+        "| ratio of first calls (min to max) | ratio of later calls |"
+    )
+    print("|---|---|--:|--:|--:|--:|")
+    for model in MODELS:
+        found = rounds(model, number)
+        for state in ("cold", "warm"):
+            print(row(model, state, found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
