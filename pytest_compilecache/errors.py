@@ -49,6 +49,27 @@ class WorkspaceError(CompileCacheError, OSError):
     """A workspace cannot be used: its place, its owner or its mode is wrong."""
 
 
+class NotComparableError(CompileCacheError, TypeError):
+    """What a model takes, keeps or gives cannot be compared between two runs."""
+
+
+class MissingExtraError(CompileCacheError, ImportError):
+    """A package is not installed that one of our extras brings."""
+
+
+class DisagreementError(CompileCacheError, AssertionError):
+    """Compiled code computes something else than eager code.
+
+    Attributes:
+        subject: The path of the first value that differs, such as ``output['logits'][0]``.
+        reason: How it differs, on several lines.
+        remedy: What to look at next.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}\n{self.remedy}"
+
+
 class CompileCacheWarning(UserWarning):
     """The cache met trouble that costs time, and nothing else."""
 

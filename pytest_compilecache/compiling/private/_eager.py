@@ -1,0 +1,56 @@
+"""What torch.compile made of a model or function, and what it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def original_of(compiled: Any) -> Any:
+    """The module or function that ``torch.compile`` was given, or None where it made none."""
+    if "_orig_mod" in getattr(compiled, "_modules", ()):
+        return compiled._orig_mod  # noqa: SLF001
+    return getattr(compiled, "_torchdynamo_orig_callable", None)
+
+
+def compiles_itself(module: Any) -> bool:
+    """Whether ``Module.compile`` was called on the module."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def base_of(tensor: Any) -> Any:
+    """The tensor that a tensor is a view of, or None."""
+    return getattr(tensor, "_base", None)
+
+
+def pytree_children(value: Any) -> list[Any] | None:
+    """The parts of an object of a type that is registered as a pytree, or None."""
+    nodes = getattr(sys.modules.get("torch.utils._pytree"), "SUPPORTED_NODES", {})
+    node = nodes.get(type(value))
+    return None if node is None else list(node.flatten_fn(value)[0])
+
+
+@contextlib.contextmanager
+def eager_random_numbers() -> Iterator[None]:
+    """Let Inductor draw the random numbers that eager draws in what it compiles meanwhile."""
+    from torch._inductor import config  # noqa: PLC0415
+
+    with config.patch(fallback_random=True):
+        yield
+
+
+def draws_eager_random_numbers() -> bool:
+    """Whether Inductor is to draw the random numbers that eager draws."""
+    config = sys.modules.get("torch._inductor.config")
+    return bool(getattr(config, "fallback_random", False))
+
+
+def mode_options(mode: str | None) -> dict[str, Any]:
+    """Inductor's options that a mode stands for."""
+    import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+
+    if mode is None:
+        return {}
+    return dict(torch._inductor.list_mode_options(mode))  # noqa: SLF001  (documented)
