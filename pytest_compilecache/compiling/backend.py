@@ -111,6 +111,12 @@ class FallbackBackend:
 
     Two backends with equal settings are equal: Dynamo compiles a function again
     for every backend that differs, and past its limit not at all.
+
+    Attributes:
+        config: Inductor's settings.
+        graphs: Compiles the graphs.
+        variant: What else the code depends on, which Dynamo does not know, such as
+            the attention kernels that were chosen.
     """
 
     # Torch treats backends of its own by this name.
@@ -118,11 +124,13 @@ class FallbackBackend:
 
     config: dict[str, Any]
     graphs: GraphCompiler = field(repr=False)
+    variant: object = None
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, FallbackBackend)
             and self.config == other.config
+            and self.variant == other.variant
             and self.graphs.fallbacks.identity == other.graphs.fallbacks.identity
         )
 
@@ -145,12 +153,14 @@ class ForeignBackend:
     backend: str | Callable[..., Any]
     keywords: dict[str, Any]
     graphs: GraphCompiler = field(repr=False)
+    variant: object = None
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, ForeignBackend)
             and self.backend == other.backend
             and self.keywords == other.keywords
+            and self.variant == other.variant
             and self.graphs.fallbacks.identity == other.graphs.fallbacks.identity
         )
 

@@ -13,6 +13,7 @@ from pytest_compilecache.compiling.events import CompileEvent
 from pytest_compilecache.compiling.failures import EventListener
 from pytest_compilecache.compiling.frames import Call, Frames
 from pytest_compilecache.compiling.options import CompileOptions
+from pytest_compilecache.compiling.preparing import compile_prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,12 @@ class Compiler:
             options: How to compile it.
 
         Raises:
+            CompileOptionError: An option does not suit the target.
             RuntimeError: Torch knows no such mode, option or backend.
         """
+        return compile_prepared(target, options, functools.partial(self._compile, options))
+
+    def _compile(self, options: CompileOptions, target: Any) -> Any:
         import torch  # noqa: PLC0415  (the first call may be the one that loads it)
 
         # Dynamo's option among Inductor's: torch.compile takes it out before the backend.
@@ -58,11 +63,11 @@ class Compiler:
     def _backend(self, options: CompileOptions) -> FallbackBackend | ForeignBackend:
         if options.backend == "inductor":
             config = private.inductor_config(options.mode, options.options, options.dynamic)
-            return FallbackBackend(config, self.graphs)
+            return FallbackBackend(config, self.graphs, options.sdpa)
         private.lookup_backend(options.backend)  # an unknown name fails here
         keywords = {"mode": options.mode, "options": options.options}
         given = {key: value for key, value in keywords.items() if value}
-        return ForeignBackend(options.backend, given, self.graphs)
+        return ForeignBackend(options.backend, given, self.graphs, options.sdpa)
 
     def _watched(self, compiled: Any, *, whole: bool) -> Any:
         import torch  # noqa: PLC0415

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -67,14 +66,7 @@ def compile_with_fallback(
 
 
 def _options(keywords: dict[str, Any]) -> CompileOptions:
-    known = [item.name for item in dataclasses.fields(CompileOptions)]
-    for name in keywords:
-        if name not in known:
-            raise ValueError(
-                f"compile_with_fallback has no argument {name!r}; it knows fallback, on_fallback, "
-                + ", ".join(known)
-            )
-    return CompileOptions(**keywords)
+    return CompileOptions.from_mapping(keywords, "compile_with_fallback")
 
 
 def _compiler(fallback: str, on_fallback: Callable[[Failure], None] | None) -> Compiler:

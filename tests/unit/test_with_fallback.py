@@ -140,8 +140,11 @@ print(json.dumps([values, [failure.whole for failure in told], told[0].function]
     ("call", "told"),
     [
         ("compile_with_fallback(model, fallback='skip')", "use 'eager' or 'fail'"),
-        ("compile_with_fallback(model, fullgrap=True)", "no argument 'fullgrap'; it knows"),
-        ("compile_with_fallback(model, mode='default', options={'max_autotune': True})", "either"),
+        ("compile_with_fallback(model, fullgrap=True)", "fullgrap: there is no such option"),
+        (
+            "compile_with_fallback(model, mode='default', options={'max_autotune': True})",
+            "either mode or options",
+        ),
     ],
 )
 def test_wrong_argument_is_told_at_once(tmp_path: Path, call: str, told: str):
