@@ -22,6 +22,7 @@ FallbackMode = Literal["eager", "fail", "skip", "xfail"]
 FALLBACK_MODES: tuple[FallbackMode, ...] = ("eager", "fail", "skip", "xfail")
 CompiledWay = Literal["on", "off", "both"]
 COMPILED_WAYS: tuple[CompiledWay, ...] = ("on", "off", "both")
+REPORT_SUFFIXES = (".json", ".md")
 ENVIRONMENT_PREFIX = "COMPILECACHE_"
 
 _MAX_COUNT = 1_000_000_000
@@ -53,6 +54,7 @@ class Settings:
         save: Whether new artifacts are saved to the store at the end of a session.
         dir: The folder of the workspaces; by default one in the user's cache folder.
         strict: Whether trouble in the cache fails the session.
+        report: A file that the session's report is written to, in the form of its suffix.
         compiled: Whether marked tests run compiled, eager, or both.
         fallback: What a failure to compile means in a test whose mark does not say.
         max_store_mb: MiB that the store may take, at any instant; None for no bound.
@@ -65,6 +67,7 @@ class Settings:
     save: SavePolicy = "auto"
     dir: Path | None = None
     strict: bool = False
+    report: Path | None = None
     compiled: CompiledWay = "on"
     fallback: FallbackMode = "eager"
     max_store_mb: int | None = None
@@ -136,6 +139,13 @@ def _parse_dir(raw: object, layer: Layer, name: str) -> Path:
     return _path(_text(raw, layer, name), layer, name)
 
 
+def _parse_report(raw: object, layer: Layer, name: str) -> Path:
+    path = _path(_text(raw, layer, name), layer, name)
+    if path.suffix.lower() not in REPORT_SUFFIXES:
+        raise _bad(layer, name, raw, f"let it end with one of {', '.join(REPORT_SUFFIXES)}")
+    return path
+
+
 def _path(text: str, layer: Layer, name: str) -> Path:
     try:
         return Path(os.path.normpath(layer.base / Path(text).expanduser()))
@@ -180,6 +190,7 @@ _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "save": _parse_choice(*SAVE_POLICIES),
     "dir": _parse_dir,
     "strict": _parse_switch,
+    "report": _parse_report,
     "max_store_mb": _parse_count,
     "max_workspace_mb": _parse_count,
     "keep_days": _parse_count,

@@ -33,6 +33,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "default": None,
         "help": "fail the session when the cache meets trouble, instead of warning",
     },
+    "report": {
+        "metavar": "PATH",
+        "help": "file that the session's report is written to: .md for people, .json for programs",
+    },
 }
 # Of compiling, not of the cache: the flags say so.
 _COMPILING: dict[str, dict[str, Any]] = {

@@ -10,7 +10,10 @@ from pytest_compilecache.plugin import options
 from pytest_compilecache.plugin.collecting import Collecting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_compilecache.cache import Trouble
+    from pytest_compilecache.report.files import Report
     from pytest_compilecache.report.terminal import Outcome
 
 _TONES: dict[str, dict[str, bool]] = {"good": {"green": True}, "plain": {}, "bad": {"yellow": True}}
@@ -22,6 +25,7 @@ class Reporting:
     def __init__(self, config: pytest.Config, collecting: Collecting) -> None:
         self._config = config
         self._collecting = collecting
+        self._unwritten: list[Trouble] = []
 
     def pytest_report_header(self) -> list[str]:
         """What is in force, once torch is loaded or a setting is given."""
@@ -46,6 +50,8 @@ class Reporting:
         ours = self._collecting.session
         compiled = self._collecting.workers_compiled or self._collecting.figures is not None
         ours.finish(workers_compiled=compiled)
+        if ours.configured and ours.settings.report is not None:
+            self._write(ours.settings.report)
         passed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         if ours.configured and ours.settings.strict and passed and self._troubles():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -54,20 +60,35 @@ class Reporting:
         """Print the summary: nothing, one line, or the culprits."""
         if not self._anything_to_say():
             return
-        from pytest_compilecache.report.figures import SessionFigures  # noqa: PLC0415
-        from pytest_compilecache.report.terminal import summary  # noqa: PLC0415
-
-        lines = summary(self._collecting.figures or SessionFigures(), self._outcome())
+        lines = self._report().lines
         if len(lines) > 1:
             terminalreporter.section("compile cache")
         for line in lines:
             prefix = "compilecache: " if len(lines) == 1 else ""
             terminalreporter.write_line(prefix + line.text, **_TONES[line.tone])
 
+    def _report(self) -> Report:
+        from pytest_compilecache.report.figures import SessionFigures  # noqa: PLC0415
+        from pytest_compilecache.report.files import Report  # noqa: PLC0415
+        from pytest_compilecache.report.terminal import summary  # noqa: PLC0415
+
+        figures, outcome = self._collecting.figures or SessionFigures(), self._outcome()
+        return Report(figures, outcome, tuple(summary(figures, outcome)))
+
+    def _write(self, path: Path) -> None:
+        from pytest_compilecache.cache import trouble  # noqa: PLC0415
+        from pytest_compilecache.report.files import write_report  # noqa: PLC0415
+
+        try:
+            write_report(path, self._report())
+        except OSError as error:
+            self._unwritten.append(trouble(path, error))
+
     def _anything_to_say(self) -> bool:
         session = self._collecting.session
         compiled = session.engine is not None or self._collecting.figures is not None
-        return compiled or bool(session.failures or self._collecting.worker_troubles)
+        troubles = session.failures or self._collecting.worker_troubles or self._unwritten
+        return compiled or bool(troubles)
 
     def _troubles(self) -> tuple[Trouble, ...]:
         from pytest_compilecache.cache import Trouble, trouble  # noqa: PLC0415
@@ -78,7 +99,7 @@ class Reporting:
         else:
             found = tuple(trouble(subject, error) for subject, error in session.failures)
         workers = (Trouble(**values) for values in self._collecting.worker_troubles)
-        return tuple(dict.fromkeys((*found, *workers)))
+        return tuple(dict.fromkeys((*found, *workers, *self._unwritten)))
 
     def _outcome(self) -> Outcome:
         from pytest_compilecache.report.terminal import Outcome  # noqa: PLC0415

@@ -4,12 +4,20 @@ import subprocess
 import sys
 
 from pytest_compilecache.plugin.options import _COMPILING, _NAMES, _OPTIONS
-from pytest_compilecache.settings import COMPILED_WAYS, FALLBACK_MODES, SAVE_POLICIES, setting_names
+from pytest_compilecache.report.files import _FORMS
+from pytest_compilecache.settings import (
+    COMPILED_WAYS,
+    FALLBACK_MODES,
+    REPORT_SUFFIXES,
+    SAVE_POLICIES,
+    setting_names,
+)
 
 
 def test_every_setting_has_an_option_though_the_options_do_not_load_the_settings():
     assert setting_names() == _NAMES
     assert _OPTIONS["save"]["metavar"] == "{" + ",".join(SAVE_POLICIES) + "}"
+    assert set(REPORT_SUFFIXES) == set(_FORMS)
     assert _COMPILING["compiled"]["metavar"] == "{" + ",".join(COMPILED_WAYS) + "}"
     assert _COMPILING["fallback"]["metavar"] == "{" + ",".join(FALLBACK_MODES) + "}"
 
