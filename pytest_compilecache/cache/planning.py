@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pytest_compilecache.cache.results import Trouble, trouble
+from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackReader
 from pytest_compilecache.store.catalog import Catalog, PackRef
@@ -81,7 +82,7 @@ def read_contents(catalog: Catalog) -> Contents:
     with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
         for ref, reader in packs:
             if isinstance(reader, PackReader):
-                damaged = reader.damaged() if ref.name in suspects else {}
+                damaged = _damaged(reader) if ref.name in suspects else {}
                 if damaged:
                     # What it took over may be whole, and be needed.
                     found.superseded.difference_update(reader.index.supersedes)
@@ -89,6 +90,13 @@ def read_contents(catalog: Catalog) -> Contents:
             elif reader is not None:
                 found.troubles.append(trouble(catalog.store.url, reader))
     return found
+
+
+def _damaged(reader: PackReader) -> dict[str, str]:
+    try:
+        return reader.damaged()
+    except StoreError as error:  # nobody can read it, so it holds nothing
+        return {file.path: error.reason for file in reader.index.files}
 
 
 def make_plan(

@@ -60,9 +60,10 @@ def restore_from(
 def explain(environment: Environment, catalog: Catalog) -> str:
     """How the nearest environment in the store differs from this one."""
     others = []
-    for text in catalog.environments().values():
-        with contextlib.suppress(CompileCacheError):
-            others.append(Environment.from_json(text))
+    with contextlib.suppress(StoreError):  # what another user keeps to himself
+        for text in catalog.environments().values():
+            with contextlib.suppress(CompileCacheError):
+                others.append(Environment.from_json(text))
     closest = nearest(environment, others)
     differences = environment.differences(closest) if closest is not None else ()
     told = [_difference(each.field, each.here, each.there) for each in differences]
@@ -107,10 +108,10 @@ def _restore_all(task: _Restoring) -> bool:
         with contextlib.closing(task.catalog.readable(refs, superseded)) as packs:
             for ref, reader in packs:
                 seen.add(ref.name)
-                if isinstance(reader, PackError):
-                    _report(task, ref, reader)
-                elif reader is None:
+                if reader is None:
                     again = True
+                elif not isinstance(reader, PackReader):
+                    _report(task, ref, reader)
                 elif not _restore_pack(task, ref, reader):
                     # What it should have taken over may still be there.
                     superseded.difference_update(reader.index.supersedes)
@@ -121,7 +122,7 @@ def _restore_all(task: _Restoring) -> bool:
 
 
 def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
-    """Restore what is wanted of a pack; False when some of it is damaged."""
+    """Restore what is wanted of a pack; False when some of it is damaged, or cannot be read."""
     lacking = [
         file
         for file in reader.index.files
@@ -160,10 +161,10 @@ def _within_limit(task: _Restoring, files: Iterable[PackFile]) -> Iterator[PackF
 
 def _extract(
     task: _Restoring, ref: PackRef, reader: PackReader, wanted: Collection[str]
-) -> tuple[list[PackFile], PackError | None]:
+) -> tuple[list[PackFile], PackError | StoreError | None]:
     areas = {name: str(folder) for name, folder in task.workspace.areas()}
     written: list[PackFile] = []
-    damage: PackError | None = None
+    damage: PackError | StoreError | None = None
     # As old as their pack: what torch does not use is not the most recently used.
     age = int(ref.modified * 1e9)
     for file, chunks in reader.extract(wanted):
@@ -179,6 +180,9 @@ def _extract(
         except PackError as error:
             damage = damage or error
             continue
+        except StoreError as error:
+            damage = error  # and not one more wait for a disk, or a mount, that gives up slowly
+            break
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
             reason = "something else is in the place of this file"
             task.note(target, WorkspaceError(target, reason, f"move {target} away"))
@@ -199,9 +203,11 @@ def _is_duplicate(task: _Restoring, path: str, content: bytes) -> bool:
     return True
 
 
-def _report(task: _Restoring, ref: PackRef, error: PackError) -> None:
+def _report(task: _Restoring, ref: PackRef, error: PackError | StoreError) -> None:
     """A bad pack is a miss: what it held may stand in another one, or is made and saved again."""
     task.note(task.catalog.store.url, error)
+    if isinstance(error, StoreError):  # which says nothing about what is in the pack
+        return
     if len(task.noted) >= _MAX_TROUBLES:  # each costs a turn and a sync
         return
     with contextlib.suppress(StoreError):  # a reader may well have no right to write

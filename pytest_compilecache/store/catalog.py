@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import nlargest
 
-from pytest_compilecache.errors import PackError
+from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
 from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment, is_name
 from pytest_compilecache.store.base import ObjectMissingError, Store
@@ -87,8 +87,11 @@ class Catalog:
 
     def readable(
         self, packs: Iterable[PackRef], superseded: set[str]
-    ) -> Generator[tuple[PackRef, PackReader | PackError | None]]:
+    ) -> Generator[tuple[PackRef, PackReader | PackError | StoreError | None]]:
         """Open packs in turn, the newest first, without those that another one took over.
+
+        One that the medium refuses keeps nobody from the others: it may be another user's,
+        or lie on a bad sector.
 
         Args:
             packs: The packs.
@@ -96,10 +99,7 @@ class Catalog:
 
         Yields:
             Each with its reader, which is closed at the next one; with what is wrong with
-            it; or with None when it is gone since it was listed.
-
-        Raises:
-            StoreError: The store cannot be read.
+            it, or why it cannot be read; or with None when it is gone since it was listed.
         """
         for ref in sorted(packs, key=lambda each: (each.modified, each.name), reverse=True):
             if ref.name in superseded:
@@ -110,7 +110,7 @@ class Catalog:
                     yield ref, reader
             except ObjectMissingError:
                 yield ref, None
-            except PackError as error:
+            except (PackError, StoreError) as error:
                 yield ref, error
 
     def suspect(self, name: str, reason: str) -> None:

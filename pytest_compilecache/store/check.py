@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_compilecache.errors import PackError
+from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.prune import object_of
@@ -55,7 +55,7 @@ def check(store: Store) -> CheckResult:
         store: The store.
 
     Raises:
-        StoreError: The store cannot be listed or read.
+        StoreError: The store cannot be listed.
     """
     listing = store.list("")
     names = {found.pack for each in listing if (found := object_of(each.key)) and found.pack}
@@ -85,6 +85,9 @@ def _pack_findings(catalog: Catalog, each: StoredObject, name: str) -> Iterator[
         return  # pruned since the listing
     except PackError as error:
         yield Finding(each.key, error.reason, _RESAVED)
+        return
+    except StoreError as error:
+        yield Finding(each.key, error.reason, error.remedy)
         return
     for path, reason in damaged.items():
         yield Finding(each.key, f"{path}: {reason}", _RESAVED)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pytest_compilecache.errors import PackError
+from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.pack.index import ENVIRONMENT_ID
 from pytest_compilecache.pack.paths import cache_key_of
@@ -57,7 +57,7 @@ class PruneResult:
         deleted: The keys.
         bytes: Their bytes.
         kept: How many packs are left.
-        troubles: What could not be read, each as a sentence.
+        troubles: What is damaged, and what could not be read or deleted, each as a sentence.
     """
 
     deleted: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         limits: How old packs may become, and what they may take.
 
     Raises:
-        StoreError: The store cannot be listed or written.
+        StoreError: The store cannot be listed, or nothing can be written to it.
     """
     now = store.clock()  # first: it removes what killed writers left, too
     shelves, others = _shelves(store)
@@ -98,14 +98,26 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         doomed[each.key] = each
     for each in _left_behind(shelves, doomed, now, limits):
         doomed[each.key] = each
-    for key in doomed:
-        store.delete(key)
+    gone = _deleted(store, doomed, troubles)
     return PruneResult(
-        deleted=tuple(doomed),
-        bytes=sum(each.size for each in doomed.values()),
-        kept=sum(pack.key not in doomed for pack in packs),
+        deleted=tuple(gone),
+        bytes=sum(doomed[key].size for key in gone),
+        kept=sum(pack.key not in gone for pack in packs),
         troubles=tuple(troubles),
     )
+
+
+def _deleted(store: Store, keys: Iterable[str], troubles: list[str]) -> dict[str, None]:
+    """Delete what can be deleted, and tell of the rest: it may be another user's."""
+    gone: dict[str, None] = {}
+    for key in keys:
+        try:
+            store.delete(key)
+        except StoreError as error:
+            troubles.append(str(error))
+        else:
+            gone[key] = None
+    return gone
 
 
 def _shelves(store: Store) -> tuple[dict[str, _Shelf], int]:
@@ -141,19 +153,26 @@ def _unneeded(
         for name, each in shelf.packs.items()
         if name not in old and now - each.modified > limits.grace_seconds
     }
-    bad = _damaged(catalog, (name for name in shelf.suspects if name in shelf.packs))
-    troubles.extend(f"{name}: {reason}" for name, reason in bad.items())
+    noted = [name for name in shelf.suspects if name in shelf.packs]
+    bad, unread = _damaged(catalog, noted, troubles)
     yield from (ripe[name] for name in bad if name in ripe)
     yield from (ripe[name] for name in _taken_over(catalog, shelf, ripe, {*old, *bad}))
     for name, note in shelf.suspects.items():
-        answered = name not in shelf.packs or name in old or name not in bad or name in ripe
+        going = name not in shelf.packs or name in old or (name in bad and name in ripe)
+        answered = going or name not in {*bad, *unread}
         if answered and now - note.modified > limits.grace_seconds:
             yield note
 
 
-def _damaged(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
-    """The packs that are damaged indeed, each with the reason."""
+def _damaged(
+    catalog: Catalog, names: Iterable[str], troubles: list[str]
+) -> tuple[dict[str, str], set[str]]:
+    """The packs that are damaged indeed, each with the reason, and those that cannot be read.
+
+    These may be whole: a disk, or a mount, may be well again tomorrow.
+    """
     found: dict[str, str] = {}
+    unread: set[str] = set()
     for name in names:
         try:
             with catalog.open_pack(name) as reader:
@@ -164,7 +183,11 @@ def _damaged(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
             continue
         except PackError as error:
             found[name] = error.reason
-    return found
+        except StoreError as error:
+            unread.add(name)
+            troubles.append(str(error))
+    troubles.extend(f"{name}: {reason}" for name, reason in found.items())
+    return found, unread
 
 
 def _taken_over(
@@ -180,8 +203,9 @@ def _taken_over(
     live = [ref for ref, reader in catalog.readable(refs, superseded) if reader is not None]
     candidates = superseded.intersection(ripe).difference(going, (ref.name for ref in live))
     wanted = {name: _paths(catalog, name) for name in sorted(candidates)}
-    cover = _read_cover(catalog, live, set().union(*wanted.values()))
-    for name, paths in wanted.items():
+    known = {name: paths for name, paths in wanted.items() if paths is not None}
+    cover = _read_cover(catalog, live, set().union(*known.values()))
+    for name, paths in known.items():
         if cover.covers(name, paths):
             yield name
 
@@ -209,7 +233,7 @@ def _read_cover(catalog: Catalog, live: Iterable[PackRef], wanted: set[str]) -> 
     for ref in live:
         if not wanted:
             break
-        with contextlib.suppress(ObjectMissingError, PackError), catalog.open_pack(ref) as reader:
+        with contextlib.suppress(StoreError, PackError), catalog.open_pack(ref) as reader:
             supersedes = reader.index.supersedes
             if not supersedes and wanted.isdisjoint(file.path for file in reader.index.files):
                 continue
@@ -221,12 +245,15 @@ def _read_cover(catalog: Catalog, live: Iterable[PackRef], wanted: set[str]) -> 
     return cover
 
 
-def _paths(catalog: Catalog, name: str) -> set[str]:
+def _paths(catalog: Catalog, name: str) -> set[str] | None:
+    """The paths in a pack; None where they cannot be told."""
     try:
         with catalog.open_pack(name) as reader:
             return {file.path for file in reader.index.files}
     except (ObjectMissingError, PackError):
         return set()  # gone, or it holds nothing that anybody could read
+    except StoreError:
+        return None
 
 
 def _over_limit(
