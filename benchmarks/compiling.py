@@ -22,7 +22,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ZOO = HERE.parent / "examples" / "model_zoo"
-CALLS = 30
+CALLS = range(5, 31)  # as many as fit into this many seconds:
+SECONDS = 4.0
 # Torch's precompiled headers are the toolchain's, not a model's: every run finds them.
 HEADERS = tempfile.TemporaryDirectory(prefix="compilecache-bench-headers-")
 
@@ -64,7 +65,7 @@ def machine() -> str:
     names = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     cpu = next(line.split(":")[1].strip() for line in names if line.startswith("model name"))
     return (
-        f"{os.cpu_count()} cores of {cpu}, {platform.system()}, "
+        f"{os.cpu_count()} cores of {cpu}, {torch.get_num_threads()} threads, {platform.system()}, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
 
@@ -152,6 +153,15 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
+def _repeated(call: Callable[[], Any]) -> list[Any]:
+    started, found = time.perf_counter(), [call()]
+    while len(found) < CALLS.stop - 1:
+        if len(found) >= CALLS.start and time.perf_counter() - started > SECONDS:
+            break
+        found.append(call())
+    return found
+
+
 def main() -> None:
     """Measure in this process."""
     import torch  # noqa: PLC0415
@@ -172,18 +182,17 @@ def main() -> None:
         )  # fmt: skip
 
     # Eager first, on what channels_last may lay otherwise.
-    eager = sharing = model
+    eager = model
     with torch.inference_mode():
         for _ in range(3):
             eager(**inputs)
-        before = statistics.median(_seconds(lambda: eager(**inputs)) for _ in range(CALLS))
-        compiled = compile_prepared(sharing, options, compile_one)
+        before = statistics.median(_repeated(lambda: _seconds(lambda: eager(**inputs))))
+        compiled = compile_prepared(model, options, compile_one)
         first = _seconds(lambda: compiled(**inputs))
         compiled(**inputs)
-        pairs = [
-            (_seconds(lambda: eager(**inputs)), _seconds(lambda: compiled(**inputs)))
-            for _ in range(CALLS)
-        ]
+        pairs = _repeated(
+            lambda: (_seconds(lambda: eager(**inputs)), _seconds(lambda: compiled(**inputs)))
+        )
     print(
         json.dumps({
             "first": first,
