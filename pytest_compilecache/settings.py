@@ -53,11 +53,12 @@ class Settings:
         save: Whether new artifacts are saved to the store at the end of a session.
         dir: The folder of the workspaces; by default one in the user's cache folder.
         strict: Whether trouble in the cache fails the session.
+        compiled: Whether marked tests run compiled, eager, or both.
+        fallback: What a failure to compile means in a test whose mark does not say.
         max_store_mb: MiB that the store may take, at any instant; None for no bound.
         max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
         keep_days: Days after which what no session used is deleted.
-        fallback: What a failure to compile means in a test whose mark does not say.
-        compiled: Whether marked tests run compiled, eager, or both.
+        compiler_seconds: Seconds after which a C++ compiler counts as one that hangs.
         origins: Where each setting that is not a default came from.
     """
 
@@ -65,11 +66,12 @@ class Settings:
     save: SavePolicy = "auto"
     dir: Path | None = None
     strict: bool = False
+    compiled: CompiledWay = "on"
+    fallback: FallbackMode = "eager"
     max_store_mb: int | None = None
     max_workspace_mb: int = 10_240
     keep_days: int = 30
-    fallback: FallbackMode = "eager"
-    compiled: CompiledWay = "on"
+    compiler_seconds: int = 300
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -183,6 +185,7 @@ _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "max_store_mb": _parse_count,
     "max_workspace_mb": _parse_count,
     "keep_days": _parse_count,
+    "compiler_seconds": _parse_count,
     "fallback": _parse_choice(*FALLBACK_MODES),
     "compiled": _parse_choice(*COMPILED_WAYS),
 }

@@ -67,7 +67,8 @@ class Reporting:
     def _anything_to_say(self) -> bool:
         session = self._collecting.session
         compiled = session.engine is not None or self._collecting.figures is not None
-        return compiled or bool(session.failures or self._collecting.worker_troubles)
+        notes = (session.failures, self._collecting.worker_troubles, self._collecting.one_way)
+        return compiled or any(notes)
 
     def _troubles(self) -> tuple[Trouble, ...]:
         from pytest_compilecache.cache import Trouble, trouble  # noqa: PLC0415
@@ -91,4 +92,5 @@ class Reporting:
             unsaved=engine.unsaved if engine and session.settings.store else "",
             store=session.settings.store,
             troubles=self._troubles(),
+            one_way=tuple(dict.fromkeys(self._collecting.one_way)),
         )
