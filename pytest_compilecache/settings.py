@@ -60,6 +60,7 @@ class Settings:
         max_store_mb: MiB that the store may take, at any instant; None for no bound.
         max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
         keep_days: Days after which what no session used is deleted.
+        compiler_seconds: Seconds after which a C++ compiler counts as one that hangs.
         origins: Where each setting that is not a default came from.
     """
 
@@ -73,6 +74,7 @@ class Settings:
     max_store_mb: int | None = None
     max_workspace_mb: int = 10_240
     keep_days: int = 30
+    compiler_seconds: int = 300
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -194,6 +196,7 @@ _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "max_store_mb": _parse_count,
     "max_workspace_mb": _parse_count,
     "keep_days": _parse_count,
+    "compiler_seconds": _parse_count,
     "fallback": _parse_choice(*FALLBACK_MODES),
     "compiled": _parse_choice(*COMPILED_WAYS),
 }

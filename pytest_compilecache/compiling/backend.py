@@ -61,9 +61,11 @@ class _Attempt:
 
     _compiler: GraphCompiler
     _refused: bool = False
+    _function: str = ""
 
     def compile(self, compile_it: Callable[[], Any], graph: Any) -> Any:
         """Compile, or hand back what runs the graph eager."""
+        self._function = self._compiler.function()  # at the backward, nobody knows it
         try:
             return compile_it()
         except Exception as error:
@@ -98,7 +100,7 @@ class _Attempt:
     def _fall_back(self, error: Exception, graph: Any) -> Callable[..., Any]:
         fallbacks = self._compiler.fallbacks
         try:
-            failure = fallbacks.failed(error, self._compiler.function())
+            failure = fallbacks.failed(error, self._function)
         except BaseException:
             self._refused = True
             raise
@@ -119,8 +121,9 @@ class FallbackBackend:
             the attention kernels that were chosen.
     """
 
-    # Torch treats backends of its own by this name.
+    # Torch treats backends of its own by the first name, and calls them by the other.
     compiler_name: ClassVar[str] = "inductor"
+    __name__: ClassVar[str] = "inductor"
 
     config: dict[str, Any]
     graphs: GraphCompiler = field(repr=False)

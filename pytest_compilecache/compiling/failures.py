@@ -128,6 +128,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(each))
             yield each
             waiting += [getattr(each, "inner_exception", None), each.__cause__]
+            if each.__suppress_context__:  # Dynamo rewraps errors "from None", an alarm's too
+                waiting.append(each.__context__)
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -148,10 +150,19 @@ def must_pass(error: BaseException) -> bool:
     Memory that ran out, an alarm that a test set, a warning that the user made
     an error of, or Dynamo talking to itself; also where torch wrapped it.
     """
+    if interruption(error) is not None:
+        return True
+    passing: tuple[type[BaseException], ...] = (Warning, *private.control_flow_errors())
+    return any(isinstance(each, passing) for each in chain(error))
+
+
+def interruption(error: BaseException) -> BaseException | None:
+    """Memory that ran out or an alarm, out of what torch wrapped around it, or None."""
     import torch  # noqa: PLC0415  (whoever compiles has it loaded)
 
-    passing = (MemoryError, torch.OutOfMemoryError, Warning, *private.control_flow_errors())
-    return any(_is_alarm(each) or isinstance(each, passing) for each in chain(error))
+    exhausted = (MemoryError, torch.OutOfMemoryError)
+    found = (each for each in chain(error) if isinstance(each, exhausted) or _is_alarm(each))
+    return next(found, None)
 
 
 def _is_alarm(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from types import CodeType
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, EventSink, shortened
-from pytest_compilecache.compiling.failures import must_pass, one_line
+from pytest_compilecache.compiling.failures import interruption, must_pass, one_line
 
 
 @dataclass(slots=True)
@@ -69,7 +69,14 @@ class Frames:
             self._thread.codes.pop()
 
     def failed(self, code: CodeType, error: Exception, *, whole: bool) -> bool:
-        """A frame did not compile; whether it shall run eager instead of raising."""
+        """A frame did not compile; whether it shall run eager instead of raising.
+
+        Raises:
+            BaseException: An alarm or memory that ran out, as itself.
+        """
+        interrupted = interruption(error)
+        if interrupted is not None and interrupted is not error:
+            raise interrupted  # who waits for it would not know it under torch's wrapping
         soft = private.is_soft(error) or private.is_recompile_limit(error)
         if soft and not whole:  # Dynamo runs it eager by itself, without a word
             self._given_up.append(code)

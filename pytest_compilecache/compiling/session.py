@@ -18,7 +18,7 @@ from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.failures import Fallbacks, Rule
 from pytest_compilecache.compiling.frames import Frames
 from pytest_compilecache.compiling.repair import Repair
-from pytest_compilecache.compiling.toolchain import COMPILER_SECONDS, Toolchain
+from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.imports import Callback, ImportWatch
 
 
@@ -29,15 +29,22 @@ class SessionCompiler:
         sink: Takes events.
         rule: Asked about each failure to compile.
         set_aside: Moves a cached library that does not load out of torch's way.
+        toolchain: Knows when a C++ compiler hangs, and whether one works.
 
     Attributes:
         compiler: Compiles for our fixtures.
         eager: Whether everything runs eager, because the person asked for it.
     """
 
-    def __init__(self, sink: EventSink, rule: Rule, set_aside: Callable[[Path], bool]) -> None:
+    def __init__(
+        self,
+        sink: EventSink,
+        rule: Rule,
+        set_aside: Callable[[Path], bool],
+        toolchain: Toolchain | None = None,
+    ) -> None:
         self._sink = sink
-        self._toolchain = Toolchain(COMPILER_SECONDS)
+        self._toolchain = toolchain or Toolchain()
         self._frames = Frames(sink)
         self._fallbacks = Fallbacks(sink, rule, self._toolchain.diagnose)
         graphs = GraphCompiler(self._fallbacks, self._frames.current, Repair(sink, set_aside))

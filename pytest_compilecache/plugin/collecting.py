@@ -28,6 +28,7 @@ class Collecting:
         figures: What was compiled, or None while nothing was.
         workers_compiled: Whether a worker imported torch.
         worker_troubles: What went wrong in workers, as plain values.
+        one_way: Tests that could not be run both ways.
     """
 
     def __init__(self, session: CompileSession) -> None:
@@ -35,6 +36,7 @@ class Collecting:
         self.figures: SessionFigures | None = None
         self.workers_compiled = False
         self.worker_troubles: list[dict[str, str]] = []
+        self.one_way: list[str] = []
         self._so_far: dict[str, CompileRecord] = {}
         self._earlier: dict[str, CompileRecord] = {}
 

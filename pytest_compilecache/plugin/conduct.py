@@ -26,16 +26,12 @@ class Conduct:
     Args:
         collecting: Knows what a test compiled.
         policy: Judges failures to compile.
-
-    Attributes:
-        one_way: Tests that could not be run both ways.
     """
 
     def __init__(self, collecting: Collecting, policy: FallbackPolicy) -> None:
         self._collecting = collecting
         self._session = collecting.session
         self._policy = policy
-        self.one_way: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -78,8 +74,8 @@ class Conduct:
             return False
         call = getattr(item, "callspec", None)
         chosen = call.params.get(WAY) if call is not None else None
-        if chosen is None and item.nodeid not in self.one_way:
-            self.one_way.append(item.nodeid)
+        if chosen is None:
+            self._collecting.one_way.append(item.nodeid)
         return chosen == EAGER
 
 

@@ -21,6 +21,7 @@ from pytest_compilecache.compiling.limits import LimitWatch, RecompileBudget
 from pytest_compilecache.compiling.protection import Protection
 from pytest_compilecache.compiling.recorder import Recorder
 from pytest_compilecache.compiling.session import SessionCompiler
+from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.imports import Callback, ImportWatch
@@ -54,7 +55,12 @@ class Engine:
         self._session = session
         self.recorder = Recorder()
         self.budget = RecompileBudget()
-        self.compiling = SessionCompiler(self.recorder.sink, session.rule or allow, self._set_aside)
+        self.compiling = SessionCompiler(
+            self.recorder.sink,
+            session.rule or allow,
+            self._set_aside,
+            Toolchain(session.settings.compiler_seconds),
+        )
         self.restored: CacheResult | None = None
         self.saved: CacheResult | None = None
         self.evicted: Evicted | None = None

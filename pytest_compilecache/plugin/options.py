@@ -59,6 +59,8 @@ _INI_ONLY = {
     "max_workspace_mb": "MiB that the live compile cache is brought down to, the least recently "
     "used first, when no session uses it (default: 10240)",
     "keep_days": "days after which what no session used is deleted (default: 30)",
+    "compiler_seconds": "seconds after which a C++ compiler counts as one that hangs, and what it "
+    "compiles runs eager (default: 300)",
 }
 _TYPED = (*_OPTIONS, *_COMPILING)
 _NAMES = (*_TYPED, *_INI_ONLY)

@@ -87,8 +87,9 @@ class Reporting:
     def _anything_to_say(self) -> bool:
         session = self._collecting.session
         compiled = session.engine is not None or self._collecting.figures is not None
-        troubles = session.failures or self._collecting.worker_troubles or self._unwritten
-        return compiled or bool(troubles)
+        collecting = self._collecting
+        troubles = (session.failures, collecting.worker_troubles, self._unwritten)
+        return compiled or any((*troubles, collecting.one_way))
 
     def _troubles(self) -> tuple[Trouble, ...]:
         from pytest_compilecache.cache import Trouble, trouble  # noqa: PLC0415
@@ -112,4 +113,5 @@ class Reporting:
             unsaved=engine.unsaved if engine and session.settings.store else "",
             store=session.settings.store,
             troubles=self._troubles(),
+            one_way=tuple(dict.fromkeys(self._collecting.one_way)),
         )

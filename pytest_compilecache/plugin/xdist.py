@@ -22,14 +22,15 @@ class XdistHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """In a worker: send what no report carried."""
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-        engine = self._collecting.session.engine
-        if output is None or engine is None:
+        if output is None:
             return
         self._collecting.close()
-        figures = self._collecting.figures
+        figures, engine = self._collecting.figures, self._collecting.session.engine
         output[_KEY] = {
+            "compiled": engine is not None,
             "outside": figures.outside.to_mapping() if figures is not None else None,
-            "troubles": [asdict(each) for each in engine.troubles()],
+            "troubles": [asdict(each) for each in engine.troubles()] if engine is not None else [],
+            "one_way": self._collecting.one_way,
         }
 
     @pytest.hookimpl(optionalhook=True)
@@ -38,9 +39,10 @@ class XdistHooks:
         sent = (getattr(node, "workeroutput", None) or {}).get(_KEY)
         if sent is None:
             return
-        self._collecting.workers_compiled = True
+        self._collecting.workers_compiled |= sent["compiled"]
         if sent["outside"] is not None:
             from pytest_compilecache.compiling.events import CompileRecord  # noqa: PLC0415
 
             self._collecting.add_outside(CompileRecord.from_mapping(sent["outside"]))
         self._collecting.worker_troubles += sent["troubles"]
+        self._collecting.one_way += sent["one_way"]

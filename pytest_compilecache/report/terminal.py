@@ -46,6 +46,7 @@ class Outcome:
         unsaved: Why nothing was saved although there is a store, or empty.
         store: The store, if there is one.
         troubles: What went wrong.
+        one_way: Tests that were to run both ways and could not.
     """
 
     restored: CacheResult | None = None
@@ -53,12 +54,14 @@ class Outcome:
     unsaved: str = ""
     store: str | None = None
     troubles: tuple[Trouble, ...] = ()
+    one_way: tuple[str, ...] = ()
 
 
 def summary(figures: SessionFigures, outcome: Outcome) -> list[Line]:
     """The lines of the summary, none when there is nothing to tell."""
     lines = [Line(f"warning: {trouble}", "bad") for trouble in outcome.troubles]
     lines += _healed(outcome)
+    lines += _one_way(outcome)
     if not figures.compiled:
         return lines
     lines.append(_verdict(figures, outcome))
@@ -166,6 +169,13 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
         yield Line(
             f"healed: {files} left torn by a killed process, now in quarantine ({first}{more})"
         )
+
+
+def _one_way(outcome: Outcome) -> Iterator[Line]:
+    if outcome.one_way:
+        tests = _number(len(outcome.one_way), "test")
+        names = _names(outcome.one_way).removesuffix(": ")
+        yield Line(f"{tests} ran compiled only, for pytest cannot run them both ways: {names}")
 
 
 def _stored(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:

@@ -31,6 +31,9 @@ class FrameWatcher(Protocol):
             code: The frame's code.
             error: What Dynamo raised.
             whole: Whether it was to be one graph (``fullgraph``).
+
+        Raises:
+            BaseException: What shall be raised instead.
         """
 
     def skipped(self, code: CodeType, reason: str) -> None:

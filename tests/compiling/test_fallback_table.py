@@ -1,0 +1,173 @@
+"""Every way not to compile, under every mode: what the test gets, and how its state changed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from pytest_compilecache.errors import CompileFallbackWarning
+from tests.compiling.scene import Counting, GraphMaker, Scene
+
+
+class Unsupported(Counting):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        torch._dynamo.graph_break()
+        return y * 2
+
+
+class Raising(Counting):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        super().forward(x)
+        raise LookupError("mine", 3)
+
+
+class WrongShape(Counting):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) @ torch.ones(7, 3)
+
+
+class Cause(NamedTuple):
+    model: type[Counting]
+    happen: Callable[[GraphMaker, pytest.MonkeyPatch], None]
+
+
+def nothing(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model itself is the cause."""
+
+
+def no_kernel(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs.fail_all()
+
+
+def no_backward_kernel(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs.fail_backward()
+
+
+def raise_in(target: str, error: Exception) -> Callable[[GraphMaker, pytest.MonkeyPatch], None]:
+    def happen(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(target, broken)
+
+    return happen
+
+
+DYNAMO = "torch._dynamo.symbolic_convert.InstructionTranslator.run"
+AOT = "torch._dynamo.backends.common.aot_module_simplified"
+
+CAUSES = {
+    "kernel": Cause(Counting, no_kernel),
+    "backward": Cause(Counting, no_backward_kernel),
+    "AOTAutograd": Cause(Counting, raise_in(AOT, NotImplementedError("no such trace"))),
+    "Dynamo": Cause(Counting, raise_in(DYNAMO, AttributeError("a bug of Dynamo's"))),
+    "unsupported": Cause(Unsupported, nothing),
+    "own error": Cause(Raising, nothing),
+    "own shapes": Cause(WrongShape, nothing),
+}
+
+# How it is compiled, whether as one graph, and what comes of it by mode. "eager" is a warning
+# and eager's result, "broken" eager's result and a broken contract, "graphs" more graphs.
+TABLE = """
+kernel       fixture  parts  eager         BackendCompilerFailed    Skipped       XFailed
+kernel       fixture  whole  eager         BackendCompilerFailed    Skipped       XFailed
+kernel       plain    parts  eager         BackendCompilerFailed    Skipped       XFailed
+kernel       plain    whole  eager         BackendCompilerFailed    Skipped       XFailed
+backward     fixture  parts  eager         BrokenKernelError        Skipped       XFailed
+backward     fixture  whole  eager         BrokenKernelError        Skipped       XFailed
+backward     plain    parts  eager         BrokenKernelError        Skipped       XFailed
+backward     plain    whole  eager         BrokenKernelError        Skipped       XFailed
+AOTAutograd  fixture  parts  eager         BackendCompilerFailed    Skipped       XFailed
+AOTAutograd  fixture  whole  eager         BackendCompilerFailed    Skipped       XFailed
+AOTAutograd  plain    parts  eager         BackendCompilerFailed    Skipped       XFailed
+AOTAutograd  plain    whole  eager         BackendCompilerFailed    Skipped       XFailed
+Dynamo       fixture  parts  eager         InternalTorchDynamoError Skipped       XFailed
+Dynamo       fixture  whole  broken        InternalTorchDynamoError broken        broken
+Dynamo       plain    parts  InternalTorchDynamoError  same  same  same
+Dynamo       plain    whole  InternalTorchDynamoError  same  same  same
+unsupported  fixture  parts  graphs        graphs                   graphs        graphs
+unsupported  fixture  whole  broken        Unsupported              broken        broken
+unsupported  plain    parts  graphs        graphs                   graphs        graphs
+unsupported  plain    whole  Unsupported   same                     same          same
+own_error    fixture  parts  LookupError   same                     same          same
+own_error    fixture  whole  LookupError   same                     same          same
+own_error    plain    parts  LookupError   same                     same          same
+own_error    plain    whole  Unsupported   same                     same          same
+own_shapes   fixture  parts  RuntimeError  same                     same          same
+own_shapes   fixture  whole  RuntimeError  same                     same          same
+own_shapes   plain    parts  TorchRuntimeError  same  same  same
+own_shapes   plain    whole  TorchRuntimeError  same  same  same
+"""
+MODES = ("eager", "fail", "skip", "xfail")
+
+
+def rows() -> list[Any]:
+    found = []
+    for line in TABLE.strip().splitlines():
+        cause, way, extent, *results = line.split()
+        results = [results[0] if each == "same" else each for each in results]
+        found += [
+            pytest.param(cause, way, extent, mode, result, id=f"{cause}-{way}-{extent}-{mode}")
+            for mode, result in zip(MODES, results, strict=True)
+        ]
+    return found
+
+
+class Ending(NamedTuple):
+    """How a forward and a backward ended."""
+
+    output: torch.Tensor | None
+    gradient: torch.Tensor | None
+    error: BaseException | None
+    times: tuple[float, int, int]
+
+
+def call(model: Counting, compiled: Callable[..., Any]) -> Ending:
+    output = error = None
+    try:
+        output = compiled(torch.ones(2, 4))
+        output.sum().backward()
+    except BaseException as caught:  # noqa: BLE001  (outcomes of pytest are none of Exception)
+        error = caught
+    return Ending(output, model.linear.weight.grad, error, model.times)
+
+
+def made(cause: Cause) -> Counting:
+    torch.manual_seed(0)
+    return cause.model()
+
+
+@pytest.mark.parametrize(("cause", "way", "extent", "mode", "result"), rows())
+def test_table(
+    cause: str, way: str, extent: str, mode: str, result: str,
+    open_scene: Callable[..., Scene], graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    causing = CAUSES[cause.replace("_", " ")]
+    eager = call(model := made(causing), model)
+    causing.happen(graphs, monkeypatch)
+    scene = open_scene(mode)
+    model = made(causing)
+    compile_it = scene.compile if way == "fixture" else torch.compile
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("ignore")  # torch's own, of graphs that break
+        warnings.simplefilter("always", CompileFallbackWarning)
+        ending = call(model, compile_it(model, fullgraph=extent == "whole"))
+    assert len(told) == (result == "eager")
+    if result in {"eager", "broken", "graphs"}:
+        assert ending.error is None
+        assert ending.times == eager.times == (1, 1, 1)
+        torch.testing.assert_close(ending.output, eager.output)
+        torch.testing.assert_close(ending.gradient, eager.gradient)
+        assert ("graph_break" in scene.kinds()) == (result == "broken")
+        assert ("fallback" in scene.kinds()) == (result != "graphs")
+        return
+    assert type(ending.error).__name__ == result
+    if result == type(eager.error).__name__:  # the user's own
+        assert (str(ending.error), ending.error.args) == (str(eager.error), eager.error.args)
+        assert ending.times == eager.times
+    assert ending.times in {(0, 0, 0), (1, 1, 1)}
