@@ -15,10 +15,14 @@ if TYPE_CHECKING:
         save_compile_cache,
         save_compile_cache_result,
     )
+    from pytest_compilecache.compiling.agreement import assert_matches_eager
+    from pytest_compilecache.errors import DisagreementError
 
 __all__ = [
     "CacheResult",
+    "DisagreementError",
     "OperationStatus",
+    "assert_matches_eager",
     "load_compile_cache",
     "load_compile_cache_result",
     "save_compile_cache",
@@ -27,7 +31,9 @@ __all__ = [
 
 _MODULES = {
     "CacheResult": "cache",
+    "DisagreementError": "errors",
     "OperationStatus": "cache",
+    "assert_matches_eager": "compiling.agreement",
     "load_compile_cache": "calls",
     "load_compile_cache_result": "calls",
     "save_compile_cache": "calls",
