@@ -15,13 +15,17 @@ if TYPE_CHECKING:
         save_compile_cache,
         save_compile_cache_result,
     )
+    from pytest_compilecache.compiling.agreement import assert_matches_eager
     from pytest_compilecache.compiling.options import CompileOptions
     from pytest_compilecache.compiling.with_fallback import compile_with_fallback
+    from pytest_compilecache.errors import DisagreementError
 
 __all__ = [
     "CacheResult",
     "CompileOptions",
+    "DisagreementError",
     "OperationStatus",
+    "assert_matches_eager",
     "compile_with_fallback",
     "load_compile_cache",
     "load_compile_cache_result",
@@ -33,7 +37,9 @@ _MODULES = {
     "CacheResult": "cache",
     "CompileOptions": "compiling.options",
     "compile_with_fallback": "compiling.with_fallback",
+    "DisagreementError": "errors",
     "OperationStatus": "cache",
+    "assert_matches_eager": "compiling.agreement",
     "load_compile_cache": "calls",
     "load_compile_cache_result": "calls",
     "save_compile_cache": "calls",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pytest_compilecache.compiling.layouts import (
     DTYPES,
+    LAYOUTS,
     SINGLE,
     DType,
     Layout,
@@ -97,7 +98,9 @@ def layouts(shape: Sequence[int]) -> SearchStrategy[Layout]:
     Args:
         shape: The sizes of all dimensions.
     """
-    return st.sampled_from(possible_layouts(tuple(shape)))
+    possible = possible_layouts(tuple(shape))
+    # Out of all: the choice then means the same when a dimension is shrunk away.
+    return st.sampled_from(LAYOUTS).filter(possible.__contains__)
 
 
 @st.composite
@@ -125,19 +128,36 @@ def tensors(
         requires_grad: Whether it requires a gradient.
     """
     size = tuple(_drawn(draw, shapes() if shape is None else shape))
-    bounds = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
-    needs_gradient = _drawn(draw, requires_grad)
-    return draw(
-        st.builds(
-            seeded_tensor,
-            shape=st.just(size),
-            dtype=st.just(_drawn(draw, dtype)),
-            layout=st.just(_drawn(draw, layouts(size) if layout is None else layout)),
-            seed=_SEEDS,
-            **{name: st.just(value) for name, value in bounds.items()},
-            **({"requires_grad": st.just(value=True)} if needs_gradient else {}),
-        )
-    )
+    kind = _drawn(draw, dtype)
+    placed: Layout = _drawn(draw, layouts(size) if layout is None else layout)
+    options: dict[str, Any] = {
+        "seed": draw(_SEEDS),
+        "low": low,
+        "high": high,
+        "requires_grad": _drawn(draw, requires_grad),
+    }
+    tensor = seeded_tensor(size, kind, placed, **options)
+    tensor._repr_pretty_ = _Call(size, kind, placed, options)
+    return tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Prints a tensor as the call that makes it: its values would not tell its layout."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    layout: Layout
+    options: Mapping[str, Any]
+
+    def __call__(self, printer: Any, _cycle: object) -> None:
+        printer.text(str(self))
+
+    def __str__(self) -> str:
+        options = {**self.options, "requires_grad": self.options["requires_grad"] or None}
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        positional = [str(self.shape), str(self.dtype), repr(self.layout)]
+        return f"seeded_tensor({', '.join(positional + given)})"
 
 
 @dataclass(frozen=True, slots=True, init=False)

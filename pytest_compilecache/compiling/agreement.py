@@ -12,6 +12,7 @@ import torch
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.comparing import Difference, Tolerance, differences
 from pytest_compilecache.compiling.copying import Arguments
+from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.precision import nearer_to_float64
 from pytest_compilecache.compiling.running import Call, Generators, Run, seed_generators
 from pytest_compilecache.compiling.state import roots_of, save_state
@@ -168,11 +169,23 @@ def _disagreement(found: list[Difference], nearer: str, look: str) -> Disagreeme
     return DisagreementError(first.path, "\n".join(lines), look)
 
 
+def drawing_as_eager(options: CompileOptions) -> dict[str, Any]:
+    """What to change of options so that Inductor draws the random numbers of eager.
+
+    Where that is to be: then its backend differs, or Dynamo would take what it compiled
+    for the model before, which draws others.
+
+    Args:
+        options: How the model is compiled otherwise.
+    """
+    if options.backend != "inductor" or not private.draws_eager_random_numbers():
+        return {}
+    inductor = {**private.mode_options(options.mode), **(options.options or {})}
+    return {"mode": None, "options": {**inductor, "fallback_random": True}}
+
+
 def _compile(target: Any) -> Any:
-    # A backend of its own where it draws eager's random numbers, or Dynamo would take
-    # what it compiled for the model before.
-    options = {"fallback_random": True} if private.draws_eager_random_numbers() else None
-    return torch.compile(target, options=options)
+    return torch.compile(target, **drawing_as_eager(CompileOptions()))
 
 
 def _eager(target: Callable[..., Any]) -> Callable[..., Any]:

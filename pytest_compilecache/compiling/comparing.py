@@ -56,7 +56,7 @@ class Difference:
     Attributes:
         path: The leaf.
         reason: How it differs, on one or several lines.
-        eager: The tensor of eager, where values of two tensors differ.
+        eager: The tensor of eager, dense, where values of two tensors differ.
         compiled: That of compiled.
     """
 
@@ -110,7 +110,7 @@ def _no_gradient(path: str, value: Any) -> bool:
     if not path.startswith("gradient of "):
         return False
     if isinstance(value, torch.Tensor):
-        return not bool(_dense(path, value).any())
+        return not bool(dense(path, value).any())
     return value is None or value is _MISSING
 
 
@@ -120,12 +120,12 @@ def _compare_tensors(
     for name, of_eager, of_compiled in _properties(eager, compiled, strides=tolerance.strides):
         if of_eager != of_compiled:
             return f"{name}: eager {_brief(of_eager)}, compiled {_brief(of_compiled)}"
-    dense = _dense(path, eager), _dense(path, compiled)
+    one, other = dense(path, eager), dense(path, compiled)
     allowed = tolerance.of(eager.dtype)
-    unequal = _unequal(*dense, *allowed)
+    unequal = _unequal(one, other, *allowed)
     if not bool(unequal.any()):
         return ""
-    return Difference(path, _figures(*dense, unequal, *allowed), eager, compiled)
+    return Difference(path, _figures(one, other, unequal, *allowed), one, other)
 
 
 def _properties(
@@ -137,8 +137,16 @@ def _properties(
         yield "strides", eager.stride(), compiled.stride()
 
 
-def _dense(path: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor as one that can be computed with."""
+def dense(path: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as one that can be computed with.
+
+    Args:
+        path: What it is called.
+        tensor: Any tensor that has values.
+
+    Raises:
+        NotComparableError: It has none.
+    """
     if tensor.device.type == "meta" or tensor.is_nested:
         kind = "nested" if tensor.is_nested else "meta"
         remedy = "compare by hand, or compile a function that gives dense tensors"

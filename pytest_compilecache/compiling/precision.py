@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pytest_compilecache.compiling.comparing import Difference, largest
+from pytest_compilecache.compiling.comparing import Difference, dense, largest
 from pytest_compilecache.compiling.copying import WIDE
 from pytest_compilecache.compiling.running import Call, Run
 from pytest_compilecache.compiling.state import SavedState
@@ -59,8 +59,8 @@ def nearer_to_float64(
     if isinstance(found, str):
         return f"not recomputed in float64: {found}"
     errors = {
-        "eager": largest((one.detach().to(found.dtype) - found).abs()),
-        "compiled": largest((other.detach().to(found.dtype) - found).abs()),
+        "eager": largest((one.to(found.dtype) - found).abs()),
+        "compiled": largest((other.to(found.dtype) - found).abs()),
     }
     best, worst = sorted(errors, key=lambda name: errors[name])
     if errors[best] == errors[worst]:
@@ -78,7 +78,7 @@ def _reference(path: str, like: torch.Tensor, run: Run) -> torch.Tensor | str:
         return "the result is of another kind there"
     if found.dtype is not WIDE[like.dtype]:
         return f"the model itself computes it in {found.dtype}"
-    return found.detach()
+    return dense(path, found)
 
 
 def _run_wide(call: Call, eager: Callable[..., Any]) -> Run:

@@ -8,6 +8,7 @@ reports is registered only when torch is imported, or there is something to say.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from pytest_compilecache.plugin import options
 from pytest_compilecache.plugin.fixtures import (
     SESSION,
+    assert_matches_eager,
     compile_cache,
     compile_model,
     compile_stats,
@@ -25,6 +27,7 @@ from pytest_compilecache.plugin.fixtures import (
 from pytest_compilecache.plugin.session import CompileSession
 
 __all__ = [
+    "assert_matches_eager",
     "compile_cache",
     "compile_model",
     "compile_stats",
@@ -36,6 +39,7 @@ __all__ = [
     "pytest_generate_tests",
     "pytest_load_initial_conftests",
     "pytest_make_collect_report",
+    "pytest_runtest_call",
     "pytest_sessionfinish",
 ]
 
@@ -100,12 +104,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         both_ways(metafunc)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Watch the examples of a test under hypothesis's @given, before hypothesis looks at it."""
+    if "hypothesis" not in sys.modules or not _may_compile(item):
+        return (yield)
+    from pytest_compilecache.plugin.given import is_given, watched_examples  # noqa: PLC0415
+
+    if not is_given(item):
+        return (yield)
+    with watched_examples(item, item.config.stash[SESSION]):
+        return (yield)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Save what is new; a conftest may import torch as late as in this very hook."""
     reporting = session.config.pluginmanager.get_plugin("compilecache-reporting")
     if reporting is not None:
         reporting.finish(session)
+
+
+def _may_compile(item: pytest.Item) -> bool:
+    """Whether torch is there, or the test asks for one of our fixtures, which bring it."""
+    asked = getattr(item, "fixturenames", ())
+    return "torch" in sys.modules or any(name.startswith("compile") for name in asked)
 
 
 def _begin(config: pytest.Config) -> CompileSession:

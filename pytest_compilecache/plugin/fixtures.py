@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -42,6 +43,28 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return compiler.compile(model, asked)
 
     return compile_it
+
+
+@pytest.fixture
+def assert_matches_eager(
+    request: pytest.FixtureRequest, compile_model: Callable[..., Any]
+) -> Callable[..., None]:
+    """A function that asserts that compiled agrees with eager in values and gradients.
+
+    ``assert_matches_eager(model, *args)`` compiles a model or function as the test's
+    mark says; one that is compiled already is taken as it is. All of its arguments
+    are those of ``pytest_compilecache.assert_matches_eager``.
+    """
+    from pytest_compilecache.compiling.agreement import (  # noqa: PLC0415
+        assert_matches_eager,
+        drawing_as_eager,
+    )
+    from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
+
+    def compile_it(target: Any) -> Any:
+        return compile_model(target, **drawing_as_eager(options_of(request.node)))
+
+    return functools.partial(assert_matches_eager, compile=compile_it)
 
 
 @pytest.fixture
