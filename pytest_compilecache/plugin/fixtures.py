@@ -59,10 +59,10 @@ def assert_matches_eager(
         assert_matches_eager,
         drawing_as_eager,
     )
-    from pytest_compilecache.plugin.marks import options_of  # noqa: PLC0415
+    from pytest_compilecache.plugin.marks import marked  # noqa: PLC0415
 
     def compile_it(target: Any) -> Any:
-        return compile_model(target, **drawing_as_eager(options_of(request.node)))
+        return compile_model(target, **drawing_as_eager(marked(request.node).options))
 
     return functools.partial(assert_matches_eager, compile=compile_it)
 
