@@ -199,7 +199,7 @@ def _eager(target: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _force_eager() -> Iterator[None]:
     """Also what is compiled inside of a model runs eager."""
-    with torch.compiler.set_stance("force_eager"):
+    with private.ForceEager():
         yield
 
 

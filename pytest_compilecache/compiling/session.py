@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.announcing import Hearing
@@ -50,7 +49,7 @@ class SessionCompiler:
         graphs = GraphCompiler(self._fallbacks, self._frames.current, Repair(sink, set_aside))
         self.compiler = Compiler(graphs, self._frames, sink)
         self.eager = False
-        self._stance: Any = None
+        self._stance: private.ForceEager | None = None
         self._hearing = Hearing(sink)
         self._undo: list[private.Undo] = []
 
@@ -111,16 +110,16 @@ class SessionCompiler:
 
     def _take_stance(self) -> None:
         """Turn compiling off and on, once torch is there to be told."""
-        if self.eager and self._stance is None:
-            self._stance = private.force_eager()
+        if self.eager and self._stance is None and private.dynamo_loaded():
+            self._stance = private.ForceEager()
+            self._stance.__enter__()
         elif not self.eager and self._stance is not None:
             self._stance.__exit__(None, None, None)
             self._stance = None
 
     def _hear_stance(self, stance: str) -> None:
-        if not self.eager:
-            reason = f"torch.compiler.set_stance({stance!r})"
-            self._sink.add(CompileEvent("disabled", reason=reason))
+        reason = f"torch.compiler.set_stance({stance!r})"
+        self._sink.add(CompileEvent("disabled", reason=reason))
 
     def _hear_disabled(self, function: str) -> None:
         by = private.turned_off_by()

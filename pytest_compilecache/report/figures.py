@@ -30,8 +30,17 @@ class SessionFigures:
 
     @property
     def expected(self) -> dict[str, CompileRecord]:
-        """The tests but those that asked for a cold start."""
-        return {test: record for test, record in self.tests.items() if not record.fresh}
+        """The tests that compiled, but those that asked for a cold start."""
+        return {
+            test: record
+            for test, record in self.tests.items()
+            if record.compiled and not record.fresh
+        }
+
+    @property
+    def fresh(self) -> int:
+        """How many tests asked for a cold start."""
+        return sum(record.fresh for record in self.tests.values())
 
     @property
     def sum(self) -> CompileRecord:

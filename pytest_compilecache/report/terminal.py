@@ -76,8 +76,7 @@ def summary(figures: SessionFigures, outcome: Outcome) -> list[Line]:
 def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
     all_of_it = figures.sum
     what = f"{_number(all_of_it.count('hit'), 'hit')}, {_number(all_of_it.builds, 'build')}"
-    fresh = len(figures.tests) - len(figures.expected)
-    asked = f"; {_number(fresh, 'test')} cold on request" if fresh else ""
+    asked = f"; {_number(figures.fresh, 'test')} cold on request" if figures.fresh else ""
     if figures.warm:
         tests = _number(len(figures.expected), "compiled test")
         if not figures.expected:

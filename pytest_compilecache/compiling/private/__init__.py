@@ -19,9 +19,9 @@ from pytest_compilecache.compiling.private._compilers import (
     is_compiler_failure,
 )
 from pytest_compilecache.compiling.private._dynamo import (
+    ForceEager,
     current_stance,
     dynamo_setting,
-    force_eager,
     note_disabled,
     note_limits,
     note_stances,
@@ -94,6 +94,7 @@ __all__ = [
     "DYNAMO_UTILS",
     "EVAL_FRAME",
     "GUARDED",
+    "ForceEager",
     "FrameWatcher",
     "GraphBreakReader",
     "Guard",
@@ -114,7 +115,6 @@ __all__ = [
     "dynamo_loaded",
     "dynamo_setting",
     "eager_random_numbers",
-    "force_eager",
     "forget_code",
     "forget_isa",
     "frame_place",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from pytest_compilecache.compiling.private._names import (
@@ -86,7 +88,7 @@ def note_stances(note: Callable[[str], None]) -> Undo | None:
     @functools.wraps(original)
     def noting(stance: Any) -> Any:
         name = getattr(stance, "stance", "default")
-        if name != "default":
+        if name != "default" and not _OURS.get():
             note(str(name))
         return original(stance)
 
@@ -99,19 +101,33 @@ def note_stances(note: Callable[[str], None]) -> Undo | None:
     return undo
 
 
-def force_eager() -> Any:
-    """Let everything run eager; the result's ``__exit__`` takes it back.
+# Whether a stance is ours: nobody is told that he ran eager who asked us for it.
+_OURS: ContextVar[bool] = ContextVar("ours", default=False)
 
-    Returns:
-        A context manager that is entered, or None while Dynamo is not loaded.
-    """
-    if DECORATORS not in sys.modules:
-        return None
-    import torch  # noqa: PLC0415
 
-    stance = torch.compiler.set_stance("force_eager")
-    stance.__enter__()
-    return stance
+class ForceEager:
+    """Lets everything run eager while it is entered. Dynamo must be loaded."""
+
+    def __enter__(self) -> None:
+        """Take the stance."""
+        # Not torch.compiler's, which fails in the middle of Dynamo's import.
+        set_stance = loaded(DECORATORS, "set_stance")
+        with _as_ours():
+            self._stance = set_stance("force_eager") if set_stance else contextlib.nullcontext()
+
+    def __exit__(self, *_: object) -> None:
+        """Take the stance that was before."""
+        with _as_ours():
+            self._stance.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _as_ours() -> Iterator[None]:
+    token = _OURS.set(True)
+    try:
+        yield
+    finally:
+        _OURS.reset(token)
 
 
 def current_stance() -> str:
