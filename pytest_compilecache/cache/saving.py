@@ -12,7 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from pytest_compilecache.cache.planning import Plan, find_twins, make_plan, read_contents, recency
+from pytest_compilecache.cache.planning import (
+    Contents,
+    Plan,
+    find_twins,
+    make_plan,
+    read_contents,
+    recency,
+)
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
@@ -20,6 +27,7 @@ from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackSource, PackTooLargeError, WrittenPack
 from pytest_compilecache.store.base import StoreAccessError
 from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.overdue import is_overdue
 from pytest_compilecache.store.prune import prune
 from pytest_compilecache.store.staging import StoreFullError
 from pytest_compilecache.workspace.heal import Healed
@@ -29,6 +37,7 @@ from pytest_compilecache.workspace.scan import WorkspaceFile
 # Artifacts compress to a third or less; what does not gets all that it asks for.
 _SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
 _LEFT_OVER = 8
+_CLOCKS_AGREE_SECONDS = 3600.0
 _INDEX_BYTES = 4096  # of a small pack, and of a description
 
 
@@ -50,6 +59,8 @@ def save_to(
     plan = make_plan(contents, healed.whole, time.time(), limits, twins)
     troubles = tuple(contents.troubles)
     if not (plan.new or plan.old):
+        if contents.noted:  # which is read whole at each save, until it is pruned
+            _tidy_up(catalog, contents, limits)
         return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
     write = functools.partial(_write_plan, catalog, environment, plan, limits, contents.troubles)
     written = _with_room(catalog, plan, limits, contents.troubles, write)
@@ -57,12 +68,22 @@ def save_to(
     if not written:
         status = OperationStatus.ERROR if troubles else OperationStatus.SKIPPED
         return CacheResult(status, troubles=troubles)
-    # Not after each merge: what stays is read whole before anything goes.
-    if contents.left_over(time.time() - limits.grace_seconds) >= _LEFT_OVER * limits.fan:
-        with contextlib.suppress(CompileCacheError):  # it is only tidying up
-            prune(catalog.store, limits)
+    _tidy_up(catalog, contents, limits)
     duplicates = len(twins) - len(healed.twins)
     return replace(_result(plan, written, troubles), duplicates=duplicates)
+
+
+def _tidy_up(catalog: Catalog, contents: Contents, limits: Limits) -> None:
+    """Prune where there is enough to prune."""
+    now = time.time()
+    # Not after each merge: what stays is read whole before anything goes.
+    much = contents.left_over(now - limits.grace_seconds) >= _LEFT_OVER * limits.fan
+    with contextlib.suppress(CompileCacheError):  # it is only tidying up
+        if not much and not is_overdue(catalog.store, now, limits):
+            return
+        # Whose clock is wrong has just judged by it what is used, and what is to be renewed.
+        if abs(catalog.store.clock() - now) < _CLOCKS_AGREE_SECONDS:
+            prune(catalog.store, limits)
 
 
 def _with_room(
