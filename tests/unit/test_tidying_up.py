@@ -11,6 +11,8 @@ import pytest
 from pytest_compilecache.cache import OperationStatus, save
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.limits import DAY
+from pytest_compilecache.store import DirectoryStore
+from pytest_compilecache.store.prune import prune
 from tests.unit.test_saving import LIMITS, Place, age, packs
 
 KEPT = replace(LIMITS, grace_seconds=3600)
@@ -76,3 +78,16 @@ def test_a_saver_whose_clock_is_wrong_leaves_that_to_others(here, store, monkeyp
     here.write("b")
     upgraded(here, store, "2.1")
     assert len(packs(store)) == 2
+
+
+def test_the_limit_on_the_store_counts_descriptions_too(here, store):
+    for name in "ab":
+        here.write(name)
+        here.save(store, LIMITS)
+        age(store, 10)
+    oldest = min(packs(store), key=lambda each: each.stat().st_mtime_ns)
+    size = sum(each.stat().st_size for each in store.rglob("*") if each.is_file())
+    assert prune(DirectoryStore(store), replace(LIMITS, store_bytes=size)).deleted == ()
+    prune(DirectoryStore(store), replace(LIMITS, store_bytes=size - 1))
+    assert not oldest.exists()
+    assert len(packs(store)) == 1
