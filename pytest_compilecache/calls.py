@@ -89,7 +89,10 @@ def save_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
 
 def save_compile_cache_result(*, store: str | os.PathLike[str] | None = None) -> CacheResult:
-    """Do what ``save_compile_cache`` does, and tell the files, bytes, seconds and troubles."""
+    """Do what ``save_compile_cache`` does, and tell the files, bytes, seconds and troubles.
+
+    It also tells which files were left out, such as those that a compiler was writing.
+    """
     return _save(store)
 
 
@@ -133,6 +136,8 @@ def _logged(call: str, deployment: Deployment, result: CacheResult) -> CacheResu
         LOGGER.warning("compile cache: %s", each)
     if result.torn:
         LOGGER.info("compile cache: healed: %d files left torn", len(result.torn))
+    if result.left_out:
+        LOGGER.info("compile cache: left out of this save: %d files", len(result.left_out))
     said = _SAID.get((call, result.status))
     if said is not None:
         files = "1 file" if result.files == 1 else f"{result.files} files"

@@ -6,15 +6,18 @@ reason and remedy. Nothing of it reaches a test.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from pytest_compilecache.cache.restoring import explain, restore_from
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.cache.saving import save_to
 from pytest_compilecache.environment import Environment
+from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
-from pytest_compilecache.store import ReadOnlyStore, open_store
+from pytest_compilecache.store import ReadOnlyStore, folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.workspace.heal import TornFile, heal
 from pytest_compilecache.workspace.place import Workspace
@@ -52,6 +55,7 @@ def restore(
         if store is None:
             result = CacheResult(OperationStatus.DOES_NOT_EXIST)
         else:
+            _check_apart(workspace, store)
             # A reader's notes wait for nobody's turn.
             opened = open_store(store, replace(limits, lock_seconds=0))
             catalog = Catalog(ReadOnlyStore(opened) if read_only else opened, environment.id)
@@ -82,6 +86,7 @@ def save(
     started = time.perf_counter()
     torn: tuple[TornFile, ...] = ()
     try:
+        _check_apart(workspace, store)
         healed = heal(workspace)
         torn = healed.torn
         catalog = Catalog(open_store(store, limits), environment.id)
@@ -89,3 +94,19 @@ def save(
     except Exception as error:  # noqa: BLE001  (fails open, by design)
         result = CacheResult(OperationStatus.ERROR, troubles=(trouble(store, error),))
     return replace(result, torn=torn, seconds=time.perf_counter() - started)
+
+
+def _check_apart(workspace: Workspace, store: str) -> None:
+    """Refuse a store among the artifacts: each save would save the saves before it.
+
+    Raises:
+        SettingsError: It lies there.
+    """
+    place = os.path.realpath(folder_of(store))
+    for _, area in workspace.areas():
+        if Path(place).is_relative_to(os.path.realpath(area)):
+            raise SettingsError(
+                f"store {store}",
+                f"it lies in {area}, where torch keeps what would be saved to it",
+                "name another folder for the store, or for TORCHINDUCTOR_CACHE_DIR",
+            )

@@ -49,12 +49,14 @@ class Contents:
         live: The packs that no other one took over, the newest first.
         listed: When each pack was published, by its name.
         superseded: The names of those that were taken over.
+        noted: Whether somebody found one of them damaged.
         troubles: What went wrong.
     """
 
     live: list[LivePack] = field(default_factory=list)
     listed: Mapping[str, float] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
+    noted: bool = False
     troubles: list[Trouble] = field(default_factory=list)
 
     def left_over(self, before: float) -> int:
@@ -78,7 +80,7 @@ def read_contents(catalog: Catalog) -> Contents:
     """
     refs = catalog.packs()
     suspects = catalog.suspects()
-    found = Contents(listed={ref.name: ref.modified for ref in refs})
+    found = Contents(listed={ref.name: ref.modified for ref in refs}, noted=bool(suspects))
     with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
         for ref, reader in packs:
             if isinstance(reader, PackReader):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import errno
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pytest_compilecache.errors import CompileCacheError
@@ -52,6 +53,8 @@ class CacheResult:
         refreshed: Of the files packed, those that were there already, in packs about to expire.
         duplicates: Entries left out because another one of the same key says the same.
         merged: Packs whose content a new one took over.
+        left_out: Files that should have been packed and were not, each with the reason. One
+            that vanished or changed meanwhile is no trouble; the others are in `troubles`, too.
         torn: Torn files that were moved to quarantine before.
         troubles: What went wrong.
         usable: Whether torch may be pointed at the workspace.
@@ -66,6 +69,7 @@ class CacheResult:
     refreshed: int = 0
     duplicates: int = 0
     merged: int = 0
+    left_out: Mapping[str, str] = field(default_factory=dict)
     torn: tuple[TornFile, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     usable: bool = True

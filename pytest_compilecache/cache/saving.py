@@ -8,18 +8,33 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_compilecache.cache.planning import Plan, find_twins, make_plan, read_contents, recency
+from pytest_compilecache.cache.planning import (
+    Contents,
+    Plan,
+    find_twins,
+    make_plan,
+    read_contents,
+    recency,
+)
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
-from pytest_compilecache.pack import PackSource, PackTooLargeError, WrittenPack
+from pytest_compilecache.pack import (
+    CHANGED,
+    VANISHED,
+    PackSource,
+    PackTooLargeError,
+    WrittenPack,
+)
 from pytest_compilecache.store.base import StoreAccessError
 from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.overdue import is_overdue
 from pytest_compilecache.store.prune import prune
 from pytest_compilecache.store.staging import StoreFullError
 from pytest_compilecache.workspace.heal import Healed
@@ -29,6 +44,8 @@ from pytest_compilecache.workspace.scan import WorkspaceFile
 # Artifacts compress to a third or less; what does not gets all that it asks for.
 _SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
 _LEFT_OVER = 8
+_CLOCKS_AGREE_SECONDS = 3600.0
+_MAX_TOLD = 20
 _INDEX_BYTES = 4096  # of a small pack, and of a description
 
 
@@ -50,19 +67,30 @@ def save_to(
     plan = make_plan(contents, healed.whole, time.time(), limits, twins)
     troubles = tuple(contents.troubles)
     if not (plan.new or plan.old):
+        if contents.noted:  # which is read whole at each save, until it is pruned
+            _tidy_up(catalog, contents, limits)
         return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
     write = functools.partial(_write_plan, catalog, environment, plan, limits, contents.troubles)
     written = _with_room(catalog, plan, limits, contents.troubles, write)
-    troubles = tuple(contents.troubles)
-    if not written:
-        status = OperationStatus.ERROR if troubles else OperationStatus.SKIPPED
-        return CacheResult(status, troubles=troubles)
-    # Not after each merge: what stays is read whole before anything goes.
-    if contents.left_over(time.time() - limits.grace_seconds) >= _LEFT_OVER * limits.fan:
-        with contextlib.suppress(CompileCacheError):  # it is only tidying up
-            prune(catalog.store, limits)
+    result = _result(plan, written, contents.troubles)
+    if not result.packs:
+        return result
+    _tidy_up(catalog, contents, limits)
     duplicates = len(twins) - len(healed.twins)
-    return replace(_result(plan, written, troubles), duplicates=duplicates)
+    return replace(result, duplicates=duplicates)
+
+
+def _tidy_up(catalog: Catalog, contents: Contents, limits: Limits) -> None:
+    """Prune where there is enough to prune."""
+    now = time.time()
+    # Not after each merge: what stays is read whole before anything goes.
+    much = contents.left_over(now - limits.grace_seconds) >= _LEFT_OVER * limits.fan
+    with contextlib.suppress(CompileCacheError):  # it is only tidying up
+        if not much and not is_overdue(catalog.store, now, limits):
+            return
+        # Whose clock is wrong has just judged by it what is used, and what is to be renewed.
+        if abs(catalog.store.clock() - now) < _CLOCKS_AGREE_SECONDS:
+            prune(catalog.store, limits)
 
 
 def _with_room(
@@ -118,7 +146,7 @@ def _write_plan(
     if plan.merged:
         with contextlib.suppress(PackTooLargeError, StoreFullError):
             written = _write(catalog, plan.files, plan.supersedes, limits)
-            return [written] if written is not None else []
+            return [written]
     return _split(catalog, (*plan.new, *plan.old), limits, troubles)
 
 
@@ -135,7 +163,7 @@ def _split(
             troubles.append(trouble(files[0].path, error))
             return []
     else:
-        return [written] if written is not None else []
+        return [written]
     half = _half(files)
     parts = (files[:half], files[half:])
     return [pack for part in parts for pack in _split(catalog, part, limits, troubles)]
@@ -154,7 +182,7 @@ def _half(files: Sequence[WorkspaceFile]) -> int:
 
 def _write(
     catalog: Catalog, files: Iterable[WorkspaceFile], supersedes: tuple[str, ...], limits: Limits
-) -> WrittenPack | None:
+) -> WrittenPack:
     sources = [PackSource(file.path, file.location) for file in files]
     for attempt in range(2):
         try:
@@ -174,19 +202,31 @@ def _write(
     return written
 
 
-def _result(
-    plan: Plan, written: Sequence[WrittenPack], troubles: tuple[Trouble, ...]
-) -> CacheResult:
-    packed = {file.path: file.size for pack in written for file in pack.index.files}
-    merged = plan.merged if any(pack.index.supersedes for pack in written) else ()
+def _result(plan: Plan, written: Sequence[WrittenPack], troubles: Iterable[Trouble]) -> CacheResult:
+    packs = [pack for pack in written if pack.index.files]
+    packed = {file.path: file.size for pack in packs for file in pack.index.files}
+    merged = plan.merged if any(pack.index.supersedes for pack in packs) else ()
     wanted = {file.path for file in (*plan.new, *plan.old)}
     counted = [size for path, size in packed.items() if path in wanted]
+    left_out = {path: why for pack in written for path, why in pack.skipped if path in wanted}
+    told = (*troubles, *_about(left_out))
+    status = OperationStatus.ERROR if told else OperationStatus.SKIPPED
     return CacheResult(
-        OperationStatus.SUCCESS,
+        OperationStatus.SUCCESS if packs else status,
         len(counted),
         sum(counted),
-        len(written),
+        len(packs),
         refreshed=sum(file.path in packed for file in plan.old),
         merged=len(merged),
-        troubles=troubles,
+        left_out=left_out,
+        troubles=told,
     )
+
+
+def _about(left_out: Mapping[str, str]) -> Iterator[Trouble]:
+    """Of the files that could not be packed, those that will not be at the next save either."""
+    lasting = {path: why for path, why in left_out.items() if why not in (VANISHED, CHANGED)}
+    for path, why in itertools.islice(lasting.items(), _MAX_TOLD):
+        yield Trouble(path, f"it was not saved: {why}", "remove it, or give this user access")
+    if len(lasting) > _MAX_TOLD:
+        yield Trouble("the workspace", f"{len(lasting) - _MAX_TOLD} more files were not saved")

@@ -6,9 +6,17 @@ Nothing here unpickles, follows a link, or believes a length before it is bounde
 from pytest_compilecache.pack.index import PackFile, PackFrame, PackIndex
 from pytest_compilecache.pack.reading import PackReader
 from pytest_compilecache.pack.stream import PackTooLargeError
-from pytest_compilecache.pack.writing import PackSource, WrittenPack, write_pack
+from pytest_compilecache.pack.writing import (
+    CHANGED,
+    VANISHED,
+    PackSource,
+    WrittenPack,
+    write_pack,
+)
 
 __all__ = [
+    "CHANGED",
+    "VANISHED",
     "PackFile",
     "PackFrame",
     "PackIndex",

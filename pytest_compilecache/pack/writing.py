@@ -34,6 +34,9 @@ from pytest_compilecache.pack.index import (
 from pytest_compilecache.pack.paths import PathSet
 from pytest_compilecache.pack.stream import WORKERS, Compressors, FrameStream, Output, too_large
 
+# A compiler was at work; the next pack may hold the file.
+VANISHED, CHANGED = "it vanished", "it changed while it was read"
+
 _EMPTY = hashlib.sha256().hexdigest()
 _OPEN_FLAGS = (
     os.O_RDONLY
@@ -171,14 +174,18 @@ def _open(location: Path) -> int:
     try:
         return os.open(location, _OPEN_FLAGS)
     except FileNotFoundError:
-        raise _LeftOutError("it vanished") from None
+        raise _LeftOutError(VANISHED) from None
     except (OSError, ValueError) as error:
         code = getattr(error, "errno", None)
         if code == errno.ELOOP:
             raise _LeftOutError("it is a symbolic link") from None
         if code == errno.ENXIO:
             raise _LeftOutError("it is not a regular file") from None
-        raise _LeftOutError(f"it cannot be read: {error}") from None
+        raise _LeftOutError(f"it cannot be read: {_words(error)}") from None
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _regular_status(descriptor: int) -> os.stat_result:
@@ -196,10 +203,10 @@ def _read(descriptor: int, before: os.stat_result) -> Iterator[bytes]:
             yield chunk
         after = os.fstat(descriptor)
     except OSError as error:
-        raise _LeftOutError(f"it cannot be read: {error}") from None
+        raise _LeftOutError(f"it cannot be read: {_words(error)}") from None
     changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if left or changed:
-        raise _LeftOutError("it changed while it was read")
+        raise _LeftOutError(CHANGED)
 
 
 def _write_index(output: Output, index: PackIndex, compressors: Compressors) -> str:

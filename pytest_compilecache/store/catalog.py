@@ -136,7 +136,7 @@ class Catalog:
         created: float,
         supersedes: Iterable[str] = (),
         max_bytes: int | None = None,
-    ) -> WrittenPack | None:
+    ) -> WrittenPack:
         """Write files to the store as one more pack.
 
         Args:
@@ -146,7 +146,7 @@ class Catalog:
             max_bytes: What the pack may take.
 
         Returns:
-            The pack, or ``None`` when no source could be read: nothing is published then.
+            The pack. When no source could be read, it holds no file and is not published.
 
         Raises:
             PackTooLargeError: It would take more; nothing is published.
@@ -161,9 +161,8 @@ class Catalog:
                 supersedes=supersedes,
                 max_bytes=max_bytes,
             )
-            if not written.index.files:
-                return None
-            staged.publish(self._key(written.name))
+            if written.index.files:
+                staged.publish(self._key(written.name))
         return written
 
     def describe(self, environment_json: str) -> None:

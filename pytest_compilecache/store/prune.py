@@ -86,7 +86,8 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         StoreError: The store cannot be listed, or nothing can be written to it.
     """
     now = store.clock()  # first: it removes what killed writers left, too
-    shelves, others = _shelves(store)
+    listing = store.list("")
+    shelves = _shelves(listing)
     troubles: list[str] = []
     doomed: dict[str, StoredObject] = {}
     for environment, shelf in shelves.items():
@@ -94,7 +95,8 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         for each in _unneeded(catalog, shelf, now, limits, troubles):
             doomed[each.key] = each
     packs = [pack for shelf in shelves.values() for pack in shelf.packs.values()]
-    for each in _over_limit(packs, doomed, others, now, limits):
+    size = sum(each.size for each in listing if each.key not in doomed)
+    for each in _over_limit(packs, doomed, size, now, limits):
         doomed[each.key] = each
     for each in _left_behind(shelves, doomed, now, limits):
         doomed[each.key] = each
@@ -120,14 +122,12 @@ def _deleted(store: Store, keys: Iterable[str], troubles: list[str]) -> dict[str
     return gone
 
 
-def _shelves(store: Store) -> tuple[dict[str, _Shelf], int]:
-    """What the store holds by environment, and the bytes of what is not ours."""
+def _shelves(listing: Iterable[StoredObject]) -> dict[str, _Shelf]:
+    """What the store holds by environment, without what is not ours."""
     shelves: defaultdict[str, _Shelf] = defaultdict(_Shelf)
-    others = 0
-    for each in store.list(""):
+    for each in listing:
         found = object_of(each.key)
         if found is None:
-            others += each.size
             continue
         shelf = shelves[found.environment]
         if found.pack:
@@ -136,7 +136,7 @@ def _shelves(store: Store) -> tuple[dict[str, _Shelf], int]:
             shelf.suspects[found.suspect] = each
         else:
             shelf.description = each
-    return dict(shelves), others
+    return dict(shelves)
 
 
 def _unneeded(
@@ -259,20 +259,19 @@ def _paths(catalog: Catalog, name: str) -> set[str] | None:
 def _over_limit(
     packs: Iterable[StoredObject],
     doomed: dict[str, StoredObject],
-    others: int,
+    size: int,
     now: float,
     limits: Limits,
 ) -> Iterator[StoredObject]:
-    """The oldest packs, until the rest is within the limit."""
+    """The oldest packs, until a store of this size is within the limit."""
     if limits.store_bytes is None:
         return
     staying = [pack for pack in packs if pack.key not in doomed]
-    total = others + sum(pack.size for pack in staying)
     for pack in sorted(staying, key=lambda each: (each.modified, each.key)):
-        if total <= limits.store_bytes:
+        if size <= limits.store_bytes:
             return
         if now - pack.modified > limits.grace_seconds:
-            total -= pack.size
+            size -= pack.size
             yield pack
 
 

@@ -162,8 +162,8 @@ class TestEnvironmentsApart:
 class TestPublish:
     def test_without_a_readable_source_nothing_is_published(self, catalog, store, tmp_path):
         gone = PackSource("inductor/gone", tmp_path / "gone")
-        assert catalog.publish([gone], created=1.0) is None
-        assert catalog.publish([], created=1.0) is None
+        assert catalog.publish([gone], created=1.0).skipped == (("inductor/gone", "it vanished"),)
+        assert catalog.publish([], created=1.0).index.files == ()
         assert store.list("") == []
 
     def test_what_could_not_be_read_is_told(self, catalog, source, tmp_path):

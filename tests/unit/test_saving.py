@@ -319,3 +319,26 @@ def test_a_restore_stops_at_the_limit_of_the_workspace_with_the_newest(here, the
     assert list(there.files()) == ["file-2", "file-3"]
     again = there.restore(store, replace(LIMITS, workspace_bytes=120_000))
     assert again.status is OperationStatus.SKIPPED
+
+
+@pytest.mark.parametrize("below", [".", "store"])
+def test_a_store_among_the_artifacts_is_refused_before_it_saves_itself(here, below):
+    here.write("a")
+    store = here.workspace.inductor / below
+    for result in (here.restore(store), here.save(store), here.save(store)):
+        assert result.status is OperationStatus.ERROR
+        assert "lies in" in result.troubles[0].reason
+    assert not packs(here.workspace.inductor)
+
+
+def test_a_store_among_the_artifacts_is_refused_behind_a_link_as_well(here, tmp_path):
+    (tmp_path / "link").symlink_to(here.workspace.inductor)
+    assert here.save(tmp_path / "link").status is OperationStatus.ERROR
+
+
+def test_a_store_beside_the_artifacts_in_the_same_folder_is_fine(here, there):
+    store = here.workspace.root
+    here.write("a")
+    assert here.save(store).status is OperationStatus.SUCCESS
+    assert here.save(store).status is OperationStatus.SKIPPED
+    assert there.restore(store).files == 1
