@@ -12,7 +12,7 @@ import statistics
 
 from compiling import build_headers, caches, machine, measure, median_ratio
 
-MODELS = ("encoder of 12 layers (torch.nn)", "llama of 12 layers (transformers)")
+MODELS = ("encoder of 12 layers", "llama of 12 layers")
 WAYS = {"whole": {}, "regional": {"regional": True}}
 
 
