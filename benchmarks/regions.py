@@ -12,7 +12,7 @@ import statistics
 
 from compiling import build_headers, caches, machine, measure, median_ratio
 
-MODELS = ("encoder of 12 layers (torch.nn)", "llama of 12 layers (transformers)")
+MODELS = ("encoder of 12 layers", "llama of 12 layers")
 WAYS = {"whole": {}, "regional": {"regional": True}}
 
 
@@ -31,25 +31,29 @@ def row(model: str, state: str, found: dict[str, list[dict[str, float]]]) -> str
     """One line of the table."""
     whole, regional = found[f"whole {state}"], found[f"regional {state}"]
     firsts = [(a["first"], b["first"]) for a, b in zip(regional, whole, strict=True)]
+    processor = [(a["processor"], b["processor"]) for a, b in zip(regional, whole, strict=True)]
     calls = [(a["compiled"], b["compiled"]) for a, b in zip(regional, whole, strict=True)]
     medians = [statistics.median(one["first"] for one in way) for way in (whole, regional)]
     seconds = " | ".join(f"{median:.2f}" for median in medians)
-    return f"| {model} | {state} | {seconds} | {median_ratio(firsts)} | {median_ratio(calls)} |"
+    ratios = " | ".join(median_ratio(pairs) for pairs in (firsts, processor, calls))
+    return f"| {model} | {state} | {seconds} | {ratios} |"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    number = parser.parse_args().rounds
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS)
+    options = parser.parse_args()
+    number = options.rounds
     build_headers()
     print(f"Machine: {machine()}; {number} rounds.\n")
     print(
         "| model | caches | whole, first call s | regional, first call s "
-        "| ratio of first calls (min to max) | ratio of later calls |"
+        "| ratio (min to max) | ratio of processor time | ratio of later calls |"
     )
-    print("|---|---|--:|--:|--:|--:|")
-    for model in MODELS:
+    print("|---|---|--:|--:|--:|--:|--:|")
+    for model in options.models:
         found = rounds(model, number)
         for state in ("cold", "warm"):
             print(row(model, state, found), flush=True)
