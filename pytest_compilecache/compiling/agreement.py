@@ -61,7 +61,8 @@ def assert_matches_eager(
         strides: Whether strides must be equal.
         seed: Seed of both runs; ``None`` starts both from the generators as they are.
         compile: How to compile; by default ``torch.compile``.
-        **kwargs: Keyword arguments of the call.
+        **kwargs: Keyword arguments of the call; one that is named as those above is bound
+            by ``functools.partial``.
 
     Raises:
         DisagreementError: Compiled and eager disagree; it names the first value that does.

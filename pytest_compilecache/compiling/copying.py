@@ -98,12 +98,13 @@ class TensorCopier:
         return self._copies[id(tensor)]
 
     def _strided(self, tensor: torch.Tensor) -> torch.Tensor:
-        flat = self._flat_copy(tensor)
         geometry = (tensor.size(), tensor.stride(), tensor.storage_offset())
-        if private.base_of(tensor) is not None:
-            copied = flat.as_strided(*geometry)  # a view is compiled in another way
+        base = private.base_of(tensor)
+        if base is not None:  # a view is compiled in another way, and knows what it is one of
+            plain = base.dtype is tensor.dtype and not base.requires_grad and _is_plain(base)
+            copied = (self.copy(base) if plain else self._flat_copy(tensor)).as_strided(*geometry)
         else:
-            size, stride, offset = geometry
+            flat, (size, stride, offset) = self._flat_copy(tensor), geometry
             empty = torch.empty(0, dtype=flat.dtype, device=flat.device)
             copied = empty.set_(flat.untyped_storage(), offset, size, stride)
         return copied.conj() if tensor.is_conj() else copied

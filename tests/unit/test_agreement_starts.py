@@ -76,6 +76,20 @@ def test_arguments_and_generators_are_left_as_they_were():
     assert before[1:] == (random.getstate(), np.random.get_state()[2])  # noqa: NPY002
 
 
+def test_arguments_that_share_memory_are_compared_as_they_are():
+    def f(x, y):
+        y.add_(1)
+        return x * 2
+
+    whole = torch.zeros(6)
+    for arguments in ((whole, whole[2:]), (whole[:4], whole[2:]), (whole, whole)):
+        agrees(f, *arguments)
+        with pytest.raises(DisagreementError) as raised:
+            assert_matches_eager(lambda x, y: f(x.clone(), y), *arguments, eager=f)
+        assert raised.value.subject == "output"
+    assert not whole.any()
+
+
 def test_graph_of_the_tests_own_survives():
     model = Stateful()
     loss = model(torch.randn(5, 4)).square().mean()
