@@ -6,6 +6,7 @@ The first is one trouble of the machine, however many graphs it meets.
 from __future__ import annotations
 
 import errno
+import functools
 import subprocess
 import tempfile
 import threading
@@ -39,7 +40,7 @@ class Toolchain:
 
     def __init__(self, seconds: float = COMPILER_SECONDS, run: Run | None = None) -> None:
         self._seconds = seconds
-        self._run = run or _compile_program
+        self._run = run or functools.partial(_compile_program, min(seconds, _PROBE_SECONDS))
         self._answers: dict[str, str] = {}
         self._hangs = False
         self._lock = threading.Lock()
@@ -98,7 +99,7 @@ def _room() -> str:
     return "free some space, or set TMPDIR to a folder that has some"
 
 
-def _compile_program(command: Sequence[str], folder: Path) -> None:
+def _compile_program(seconds: float, command: Sequence[str], folder: Path) -> None:
     subprocess.run(  # noqa: S603  (the compiler that torch runs)
-        command, cwd=folder, input=_PROGRAM, capture_output=True, timeout=_PROBE_SECONDS, check=True
+        command, cwd=folder, input=_PROGRAM, capture_output=True, timeout=seconds, check=True
     )

@@ -123,7 +123,8 @@ class Engine:
         self._read_restored()
         if session.marker is not None:
             with contextlib.suppress(OSError):
-                session.marker.unlink(missing_ok=True)
+                for marker in session.marker.parent.glob(f"{session.marker.stem}*.json"):
+                    marker.unlink(missing_ok=True)
         if workspace is None or environment is None or not workspace.inductor.is_dir():
             return
         limits = session.settings.limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 
@@ -18,10 +19,14 @@ class FallbackPolicy:
 
     Args:
         default: The mode of tests whose mark says nothing of it.
+        claim: Whether no other process of the session has warned of a broken toolchain.
     """
 
-    def __init__(self, default: FallbackMode = "eager") -> None:
+    def __init__(
+        self, default: FallbackMode = "eager", claim: Callable[[], bool] = lambda: True
+    ) -> None:
         self.default: FallbackMode = default
+        self._claim = claim
         self._mode: FallbackMode = default
         self._item: pytest.Item | None = None
         self._warned = False
@@ -64,7 +69,8 @@ class FallbackPolicy:
             if not self._toolchain_warned:
                 self._toolchain_warned = True
                 text = f"everything that must be compiled runs eager: {failure.reason}"
-                self._emit(CompileFallbackWarning(text))
+                if self._claim():
+                    self._emit(CompileFallbackWarning(text))
         elif not self._warned:
             self._warned = True
             text = f"did not compile and ran eager: {failure}. {_REMEDY}."

@@ -122,6 +122,18 @@ class CompileSession:
         """The file by which the session's processes know that one of them restored."""
         return self.workspace.state / f"session-{self.id}.json" if self.workspace else None
 
+    def claim(self, what: str) -> bool:
+        """Whether this process is the first of the session to claim it."""
+        if self.marker is None:
+            return True
+        try:
+            self.marker.with_name(f"{self.marker.stem}-{what}.json").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:  # as good as first: said twice is better than not at all
+            return True
+        return True
+
     def finish(self, *, workers_compiled: bool) -> None:
         """Save what is new, if any process of the session may have compiled."""
         if self.worker or (self.engine is None and not workers_compiled):

@@ -5,6 +5,8 @@ A suite that never imports torch and gives none of our settings loads nothing of
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from pytest_compilecache.plugin.collecting import Collecting
@@ -35,6 +37,7 @@ def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
 
 
 def _policy(session: CompileSession) -> FallbackPolicy:
-    policy = FallbackPolicy(session.settings.fallback if session.configured else "eager")
+    mode = session.settings.fallback if session.configured else "eager"
+    policy = FallbackPolicy(mode, functools.partial(session.claim, "toolchain"))
     session.rule = policy
     return policy

@@ -14,6 +14,7 @@ import torch
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import EventKind, EventSink
+from pytest_compilecache.compiling.failures import allow
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.session import SessionCompiler
 from pytest_compilecache.imports import ImportWatch
@@ -59,16 +60,18 @@ class GraphMaker:
 class Scene:
     """A session's compiler, as the plugin sets it up around a running test."""
 
-    def __init__(self, item: pytest.Item, mode: FallbackMode = "eager") -> None:
+    def __init__(self, item: pytest.Item | None = None, mode: FallbackMode = "eager") -> None:
         self.sink = EventSink()
         self.policy = FallbackPolicy()
         self._item = item
-        self.session = SessionCompiler(self.sink, self.policy, lambda _: False)
+        rule = allow if item is None else self.policy
+        self.session = SessionCompiler(self.sink, rule, lambda _: False)
         self.session.attach(ImportWatch(), lambda callback: callback)
         self.begin_test(mode)
 
     def begin_test(self, mode: FallbackMode = "eager") -> None:
-        self.policy.begin(self._item, mode)
+        if self._item is not None:
+            self.policy.begin(self._item, mode)
         self.session.renew()
         self.sink.drain()
 
