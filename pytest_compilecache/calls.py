@@ -11,9 +11,10 @@ import warnings
 from dataclasses import replace
 
 from pytest_compilecache.cache import CacheResult, OperationStatus
+from pytest_compilecache.cache.log import log_result
 from pytest_compilecache.deployment import STORE, Deployment, read_deployment
 from pytest_compilecache.errors import CompileCacheWarning, SettingsError
-from pytest_compilecache.serving import LOGGER, ServerProcess
+from pytest_compilecache.serving import ServerProcess
 from pytest_compilecache.store import open_store
 
 # The caller's line: he called a public function, that _load or _save, that _deployment.
@@ -104,12 +105,12 @@ def _process() -> ServerProcess:
 
 def _load(store: str | os.PathLike[str] | None) -> CacheResult:
     deployment = _deployment(store)
-    return _logged("load", deployment, _process().load(deployment))
+    return log_result("load", deployment.store, _process().load(deployment))
 
 
 def _save(store: str | os.PathLike[str] | None) -> CacheResult:
     deployment = _deployment(store)
-    return _logged("save", deployment, _process().save(deployment))
+    return log_result("save", deployment.store, _process().save(deployment))
 
 
 def _deployment(store: str | os.PathLike[str] | None) -> Deployment:
@@ -128,32 +129,3 @@ def _check_url(url: str) -> None:
         open_store(url)
     except SettingsError as error:
         raise SettingsError(STORE, f"{error.subject}: {error.reason}", error.remedy) from None
-
-
-def _logged(call: str, deployment: Deployment, result: CacheResult) -> CacheResult:
-    """Log each trouble as one warning, and what was done as information."""
-    for each in dict.fromkeys(result.troubles):
-        LOGGER.warning("compile cache: %s", each)
-    if result.torn:
-        LOGGER.info("compile cache: healed: %d files left torn", len(result.torn))
-    if result.left_out:
-        LOGGER.info("compile cache: left out of this save: %d files", len(result.left_out))
-    said = _SAID.get((call, result.status))
-    if said is not None:
-        files = "1 file" if result.files == 1 else f"{result.files} files"
-        amount = f"{files}, {result.bytes / 1e6:.1f} MB, in {result.seconds:.2f} s"
-        LOGGER.info("compile cache: " + said, {"amount": amount, "store": deployment.store})
-    if result.explanation:
-        LOGGER.info("compile cache: the nearest environment differs: %s", result.explanation)
-    return result
-
-
-_SAID = {
-    ("load", OperationStatus.SUCCESS): "loaded %(amount)s, from %(store)s",
-    ("load", OperationStatus.SKIPPED): "nothing to load: what %(store)s holds is here already",
-    ("load", OperationStatus.DOES_NOT_EXIST): (
-        "nothing to load: %(store)s holds nothing of this environment"
-    ),
-    ("save", OperationStatus.SUCCESS): "saved %(amount)s, to %(store)s",
-    ("save", OperationStatus.SKIPPED): "nothing new to save to %(store)s",
-}

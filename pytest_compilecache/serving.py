@@ -5,13 +5,12 @@ It imports neither pytest nor torch: what torch needs waits until the server imp
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 
 from pytest_compilecache.cache import (
@@ -31,13 +30,13 @@ from pytest_compilecache.places import make_private
 from pytest_compilecache.variables import Variables, users_environ
 from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
+from pytest_compilecache.workspace.turns import restoring_turn
 from pytest_compilecache.workspace.usage import UsageLog
 
 LOGGER = logging.getLogger("pytest_compilecache")
 
 _DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 _INDUCTOR_CONFIG = "torch._inductor.config"
-_WAIT_FOR_TURN_SECONDS = 600.0
 
 _LATE_FOR_THREADS = (
     "Inductor was imported before load_compile_cache(), so machines with other core counts share "
@@ -128,7 +127,7 @@ class ServerProcess:
             use = SharedWorkspace(site.workspace, site.environment.id)
             if not use.acquire():
                 LOGGER.info("compile cache: not protected from eviction: %s", use.reason)
-            with _turn(site.workspace):
+            with restoring_turn(site.workspace):
                 result = restore(
                     site.workspace, site.environment, deployment.store, deployment.limits
                 )
@@ -253,15 +252,3 @@ def _guarded(callback: Callback) -> Callable[[], None]:
             LOGGER.warning("compile cache: %s", trouble("the protection of cache keys", error))
 
     return call
-
-
-@contextlib.contextmanager
-def _turn(workspace: Workspace) -> Iterator[None]:
-    """Let one process restore while the others of a server wait for it."""
-    from filelock import FileLock  # noqa: PLC0415
-
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, TimeoutError):
-            lock = FileLock(workspace.state / "restore.lock")
-            stack.enter_context(lock.acquire(timeout=_WAIT_FOR_TURN_SECONDS))
-        yield

@@ -22,7 +22,6 @@ _CI_WITHOUT_CI = (
     "BUILDKITE",
     "BUILD_NUMBER",
 )
-_ANSWER = "decide it with --compilecache-save=always or never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +32,41 @@ class Trust:
     reason: str = ""
 
 
-def judge_build(environ: Mapping[str, str]) -> Trust:
+def judge_build(environ: Mapping[str, str], option: str = "--compilecache-save") -> Trust:
     """Judge by the variables that CI systems set.
+
+    Args:
+        environ: The variables.
+        option: What a person decides it with.
 
     Sources: GitHub's "Default environment variables", GitLab's "Predefined
     CI/CD variables reference".
     """
+    answer = f"decide it with {option}=always or never"
     if environ.get("GITHUB_ACTIONS") == "true":
-        return _judge_github(environ)
+        return _judge_github(environ, answer)
     if environ.get("GITLAB_CI") == "true":
         return _judge_gitlab(environ)
     named = any(environ.get(name) for name in _CI_WITHOUT_CI)
     if not named and environ.get("CI", "").lower() in {"", "0", "false"}:
         return Trust(may_save=True)
-    return Trust(may_save=False, reason=f"this CI does not tell whose code it runs; {_ANSWER}")
+    return Trust(may_save=False, reason=f"this CI does not tell whose code it runs; {answer}")
 
 
-def _judge_github(environ: Mapping[str, str]) -> Trust:
+def _judge_github(environ: Mapping[str, str], answer: str) -> Trust:
     event = environ.get("GITHUB_EVENT_NAME", "")
     if event in {"push", "schedule", "workflow_dispatch", "merge_group", "release"}:
         return Trust(may_save=True)
     if event != "pull_request":
         return Trust(
-            may_save=False, reason=f"a GitHub event {event!r} may run a stranger's code; {_ANSWER}"
+            may_save=False, reason=f"a GitHub event {event!r} may run a stranger's code; {answer}"
         )
     try:
         with Path(environ["GITHUB_EVENT_PATH"]).open("rb") as file:
             event_text = file.read(_MAX_EVENT_BYTES)  # one that is longer does not parse
         head = json.loads(event_text)["pull_request"]["head"]["repo"]["full_name"]
     except (KeyError, OSError, ValueError, TypeError):
-        return Trust(may_save=False, reason=f"the pull request's origin cannot be read; {_ANSWER}")
+        return Trust(may_save=False, reason=f"the pull request's origin cannot be read; {answer}")
     if head == environ.get("GITHUB_REPOSITORY"):
         return Trust(may_save=True)
     return Trust(may_save=False, reason=f"this pull request comes from the fork {head}")

@@ -93,6 +93,10 @@ class _Restoring:
     def __post_init__(self) -> None:
         self.ledger = Ledger.load(self.workspace)
 
+    def takes(self, path: str) -> bool:
+        # A folder of a command that could not be used here is no area.
+        return is_artifact(path) and path.partition("/")[0] in dict(self.workspace.areas())
+
     def note(self, subject: object, error: Exception) -> None:
         if len(self.troubles) < _MAX_TROUBLES:
             self.troubles.append(trouble(subject, error))
@@ -126,7 +130,7 @@ def _restore_pack(task: _Restoring, ref: PackRef, reader: PackReader) -> bool:
     lacking = [
         file
         for file in reader.index.files
-        if file.path not in task.present and is_artifact(file.path)
+        if file.path not in task.present and task.takes(file.path)
     ]
     wanted = list(_within_limit(task, lacking))
     if not wanted:

@@ -28,6 +28,11 @@ _COMMANDS = {
     "check": ("stores", "Read a store to its last byte and say what is wrong."),
     "prune": ("stores", "Delete what is old, damaged, or over the limit."),
     "merge": ("stores", "Copy what other stores hold, such as those of CI shards."),
+    "run": (
+        "servers",
+        "Run a command with its cache: load, save when it is ready, and at its end.",
+    ),
+    "watch": ("servers", "Beside a command: load at once, or save when it is ready."),
     "key": ("keys", "Print keys for the cache of a CI system."),
 }
 

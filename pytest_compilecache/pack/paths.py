@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-ROOTS = frozenset({"headers", "inductor", "triton"})
+ROOTS = frozenset({"headers", "inductor", "triton", "unguarded", "vllm"})
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 
@@ -48,7 +48,7 @@ def _wide_fault(path: str) -> str | None:
 
 
 # guarded/fxgraph/<2 letters>/<key>/<entry> and guarded/aotautograd/<key>/<entry>
-_ENTRY = re.compile(r"(inductor/guarded/(?:fxgraph/[^/]+|aotautograd)/[^/]+)/[^/]+")
+_ENTRY = re.compile(r"((?:inductor/guarded|unguarded)/(?:fxgraph/[^/]+|aotautograd)/[^/]+)/[^/]+")
 
 
 def cache_key_of(path: str) -> str | None:

@@ -120,8 +120,7 @@ def _torch_lock(workspace: Workspace, file: WorkspaceFile) -> Iterator[bool]:
     """Hold the lock under which torch builds this file; yields False when it is taken."""
     from filelock import FileLock, Timeout  # noqa: PLC0415  (only sessions with torn files pay)
 
-    area = dict(workspace.areas())[file.path.split("/", 1)[0]]
-    locks = area / "locks"
+    locks = _locks_for(dict(workspace.areas())[file.path.split("/", 1)[0]], file.location)
     locks.mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(locks / (file.location.name.split(".", 1)[0] + ".lock"))
     try:
@@ -133,6 +132,16 @@ def _torch_lock(workspace: Workspace, file: WorkspaceFile) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def _locks_for(area: Path, location: Path) -> Path:
+    """The folder of torch's locks: vLLM gives Inductor a folder for each model, deep inside."""
+    for folder in location.parents:
+        if folder == area:
+            break
+        if (folder / "locks").is_dir():
+            return folder / "locks"
+    return area / "locks"
 
 
 def _move(workspace: Workspace, location: Path) -> None:

@@ -49,17 +49,22 @@ class Workspace:
         """The folders whose files travel, each with its name in a pack."""
         return (("inductor", self.inductor), ("headers", self.headers))
 
+    def stamped(self) -> tuple[Path, ...]:
+        """The folders that say which environment made them."""
+        return (self.inductor, self.state)
+
     def prepare(self, environment_id: str) -> None:
         """Make the folders, private to this user, and stamp them.
 
         Raises:
             WorkspaceError: A folder cannot be made, is not ours, or others can write to it.
         """
-        for folder in (self.root.parent, self.inductor):
-            _check_way(folder)
-        for folder in (self.root.parent, self.root, self.inductor, self.headers, self.state):
-            _make_private(folder)
-        for stamp in (self.inductor / STAMP, self.state / STAMP):
+        areas = [folder for _, folder in self.areas()]
+        for folder in (self.root.parent, *areas):
+            check_way(folder)
+        for folder in (self.root.parent, self.root, *areas, self.state):
+            claim(folder)
+        for stamp in (folder / STAMP for folder in self.stamped()):
             if not stamp.exists():
                 write_atomically(stamp, environment_id.encode())
 
@@ -85,7 +90,7 @@ def choose_workspace(root: Path, environment_id: str, user_directory: str | None
     if user_directory is None:
         return Workspace(own, own / "inductor", own / "headers")
     named = Path(os.path.abspath(user_directory))  # noqa: PTH100  (resolve() would follow links)
-    reason = _foreign(named, environment_id)
+    reason = why_foreign(named, environment_id)
     if reason is None:
         return Workspace(own, named, own / "headers")
     inside = named / f"compilecache-{environment_id}"
@@ -107,13 +112,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def _foreign(directory: Path, environment_id: str) -> str | None:
-    """Why what lies in the directory may not be used, or None when it may."""
+def why_foreign(
+    directory: Path, environment_id: str, *, besides: frozenset[str] = frozenset()
+) -> str | None:
+    """Why what lies in the directory may not be used, or None when it may.
+
+    Args:
+        directory: The folder.
+        environment_id: Who wants to use it.
+        besides: Names in it that do not matter.
+    """
     try:
         made_by = (directory / STAMP).read_text(encoding="utf-8")
     except FileNotFoundError:
         try:
-            empty = not any(directory.iterdir())
+            empty = all(entry.name in besides for entry in directory.iterdir())
         except FileNotFoundError:
             empty = True
         except OSError:
@@ -124,8 +137,12 @@ def _foreign(directory: Path, environment_id: str) -> str | None:
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
 
 
-def _check_way(folder: Path) -> None:
-    """Refuse a place that anybody could replace by one of his own."""
+def check_way(folder: Path) -> None:
+    """Refuse a place that anybody could replace by one of his own.
+
+    Raises:
+        WorkspaceError: It lies in a folder that everybody can write to.
+    """
     for above in folder.parents:
         try:
             mode = above.stat().st_mode
@@ -146,7 +163,12 @@ def make_private_folders(folder: Path) -> None:
         folder.mkdir(mode=_PRIVATE, exist_ok=True)
 
 
-def _make_private(folder: Path) -> None:
+def claim(folder: Path) -> None:
+    """Make a folder that only this user can write to, or check that it is one.
+
+    Raises:
+        WorkspaceError: It cannot be made, is not this user's, or others can write to it.
+    """
     try:
         make_private_folders(folder)
         status = folder.stat()

@@ -12,10 +12,18 @@ from pytest_compilecache.workspace.place import STAMP, Workspace
 
 # locks/ is about processes, not artifacts. dynamo/ is profile-guided state:
 # carried to another session, it makes a warm run compile again.
-# fxgraph/ and aotautograd/ at the top are of processes without our key tag: code
-# for other vector instructions may be among it. Ours lie in guarded/.
-_SKIPPED_FOLDERS = frozenset({"locks", "dynamo", "fxgraph", "aotautograd"})
-_AREAS = frozenset({"inductor", "headers"})
+_NO_ARTIFACTS = frozenset({"locks", "dynamo"})
+# By area. fxgraph/ and aotautograd/ at the top of inductor/ are of processes without
+# our key tag: code for other vector instructions may be among it. Ours lie in guarded/.
+# In an area of such processes (see ``foreign``) they are what is wanted; there torch's
+# default place has the headers inside, which are an area of their own.
+_SKIPPED_FOLDERS = {
+    "inductor": _NO_ARTIFACTS | {"fxgraph", "aotautograd"},
+    "headers": _NO_ARTIFACTS,
+    "unguarded": _NO_ARTIFACTS | {"guarded", "precompiled_headers"},
+}
+# vLLM's folder also holds what belongs to the machine, such as which GPUs are connected.
+_KEPT_FOLDERS = {"vllm": frozenset({"torch_compile_cache", "modelinfos"})}
 _TEMPORARY = ".tmp"
 _SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
 
@@ -64,9 +72,9 @@ def is_artifact(path: str) -> bool:
     """Whether a name in a pack is that of a file which a scan would find."""
     area, _, below = path.partition("/")
     first, *rest = below.split("/")
-    if area not in _AREAS or below.endswith(_SKIPPED_SUFFIXES):
+    if area not in {*_SKIPPED_FOLDERS, *_KEPT_FOLDERS} or below.endswith(_SKIPPED_SUFFIXES):
         return False
-    return not (_is_skipped_folder(first) if rest else first == STAMP)
+    return not (_is_skipped_folder if rest else _is_skipped_file)(area, first)
 
 
 def _walk(
@@ -85,12 +93,12 @@ def _walk(
     for entry in entries:
         name, path = entry.name, f"{prefix}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
-            if not (top and _is_skipped_folder(name)):
+            if not (top and _is_skipped_folder(prefix, name)):
                 _walk(entry.path, path, found, temporary)
             continue
         if name.endswith(_TEMPORARY):
             temporary.append(entry.path)
-        if name.endswith(_SKIPPED_SUFFIXES) or (top and name == STAMP):
+        if name.endswith(_SKIPPED_SUFFIXES) or (top and _is_skipped_file(prefix, name)):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -102,6 +110,12 @@ def _walk(
             )
 
 
-def _is_skipped_folder(name: str) -> bool:
+def _is_skipped_folder(area: str, name: str) -> bool:
+    if area in _KEPT_FOLDERS:
+        return name not in _KEPT_FOLDERS[area]
     # A folder of another environment inside one that the user named is not ours.
-    return name in _SKIPPED_FOLDERS or name.startswith("compilecache-")
+    return name in _SKIPPED_FOLDERS[area] or name.startswith("compilecache-")
+
+
+def _is_skipped_file(area: str, name: str) -> bool:
+    return area in _KEPT_FOLDERS or name == STAMP

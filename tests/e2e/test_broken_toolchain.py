@@ -61,7 +61,11 @@ def test_missing_compiler_is_said_once_in_a_session(
     assert run.code == 0, run.out
     assert "4 passed, 1 warning" in run.out
     reason = f"the C++ compiler '/nowhere/g++' does not exist; {REMEDY}"
-    run.line(f"CompileFallbackWarning: {WARNING} {reason}".replace("+", r"\+").replace("(", r"\(").replace(")", r"\)"))
+    run.line(
+        f"CompileFallbackWarning: {WARNING} {reason}".replace("+", r"\+")
+        .replace("(", r"\(")
+        .replace(")", r"\)")
+    )
 
 
 @pytest.mark.parametrize(

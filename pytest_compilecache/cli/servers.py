@@ -1,0 +1,147 @@
+"""``run`` and ``watch``: the cache for a server that knows nothing of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pytest_compilecache.cli.application import WRONG, json_option
+from pytest_compilecache.cli.places import choose
+from pytest_compilecache.cli.stores import store_option
+from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
+from pytest_compilecache.supervising.keeping import Keeper, Relation
+from pytest_compilecache.supervising.readiness import Check, QuietReadiness, UrlReadiness
+from pytest_compilecache.supervising.running import RunPlan
+from pytest_compilecache.supervising.running import run as run_command
+from pytest_compilecache.supervising.watching import watch as watch_beside
+
+_QUIET_SECONDS = 30.0
+_SECONDS = click.FloatRange(min=0.0)
+_FOREVER = click.FloatRange(min=0.0, min_open=True)
+
+
+def _server_options(function: Callable[..., int]) -> Callable[..., int]:
+    """The options that both commands have."""
+    options = (
+        store_option,
+        click.option(
+            "--ready-url", metavar="URL", help="Ready when this URL answers with status 200 to 299."
+        ),
+        click.option(
+            "--quiet-seconds",
+            type=_FOREVER,
+            metavar="N",
+            help="Ready when the caches changed, and then not for N seconds; the default, with 30.",
+        ),
+        click.option(
+            "--save",
+            "policy",
+            type=click.Choice(SAVE_POLICIES),
+            default="auto",
+            help="auto: not where the code may be a stranger's (a fork's pull request).",
+        ),
+        json_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@_server_options
+@click.option("--load-timeout", type=_SECONDS, default=120.0, show_default=True, metavar="N")
+@click.option("--ready-timeout", type=_SECONDS, default=1800.0, show_default=True, metavar="N")
+@click.option("--save-timeout", type=_SECONDS, default=30.0, show_default=True, metavar="N")
+@click.option(
+    "--kill-after",
+    type=_SECONDS,
+    metavar="N",
+    help="Kill what has not ended N seconds after a signal that asks for it; by default, wait.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(command: tuple[str, ...], **parameters: Any) -> int:
+    """Run COMMAND with what the store has, and save what it compiles.
+
+    \b
+    Loads, starts the command, saves when it is ready and again at its end:
+      compilecache run --ready-url http://127.0.0.1:8000/health -- vllm serve MODEL
+
+    Signals are passed on. The exit code is the command's: 128 and the number of the signal
+    that ended it, 126 or 127 when it cannot be started. All timeouts are seconds.
+    """  # noqa: D301  (\b is click's)
+    _log_to_stderr()
+    plan = RunPlan(
+        command,
+        _readiness(parameters),
+        parameters["load_timeout"],
+        parameters["ready_timeout"],
+        parameters["save_timeout"],
+        parameters["kill_after"],
+    )
+    outcome = run_command(plan, _keeper(parameters, Relation.CHILD, command[0]))
+    _print(parameters, outcome.to_mapping)
+    return outcome.ended.exit_code
+
+
+@click.command()
+@_server_options
+@click.option("--timeout", type=_SECONDS, default=1800.0, show_default=True, metavar="N")
+def watch(**parameters: Any) -> int:
+    """Load for a command that is about to start, or save once it is ready.
+
+    \b
+    Works beside a command that stays as it is, with the same variables, and ends by itself:
+      compilecache watch --ready-url http://127.0.0.1:8000/health & vllm serve MODEL
+
+    Loads at once if the store has something for this environment; else it waits up to
+    --timeout seconds for the command to be ready, and saves. Exit code 1 when neither worked.
+    """  # noqa: D301  (\b is click's)
+    _log_to_stderr()
+    keeper = _keeper(parameters, Relation.NEIGHBOUR)
+    outcome = watch_beside(keeper, _readiness(parameters), parameters["timeout"])
+    _print(parameters, outcome.to_mapping)
+    return 0 if outcome.ok else WRONG
+
+
+def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
+    url, quiet = parameters["ready_url"], parameters["quiet_seconds"]
+    if url is not None:
+        if quiet is not None:
+            raise click.UsageError("give --ready-url or --quiet-seconds, not both")
+        ready = UrlReadiness(url)
+        return lambda _: ready
+    return functools.partial(_quiet, seconds=quiet or _QUIET_SECONDS)
+
+
+def _quiet(keeper: Keeper, seconds: float) -> Check:
+    if keeper.site is None:
+        return lambda: False
+    return QuietReadiness(keeper.site.workspace, seconds)
+
+
+def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> Keeper:
+    chosen = choose(parameters["store"])
+    for warning in chosen.warnings:
+        logging.getLogger("pytest_compilecache").warning("compile cache: %s", warning)
+    policy: SavePolicy = parameters["policy"]
+    return Keeper(chosen.deployment, relation, policy, command)
+
+
+def _log_to_stderr() -> None:
+    """One line for each event, beside what the command itself writes."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("pytest_compilecache")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _print(parameters: dict[str, Any], facts: Callable[[], dict[str, Any]]) -> None:
+    if parameters["as_json"]:  # on one line: the command's own output stands above
+        click.echo(json.dumps(facts(), ensure_ascii=False, default=str))

@@ -1,0 +1,166 @@
+"""The folders of commands that run without our protection in their process.
+
+Their cache keys lack the vector instructions, so what they leave must never lie where
+protected processes look, nor the reverse: they have an environment of their own, and
+areas of other names. It never takes over a folder that it cannot tell who filled.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.workspace.place import (
+    Workspace,
+    check_way,
+    choose_workspace,
+    claim,
+    why_foreign,
+)
+
+HEADERS = "precompiled_headers"
+INDUCTOR, VLLM = "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT"
+# Where getpass looks, before it asks the system's user database.
+_NAMES_OF_USER = ("LOGNAME", "USER", "LNAME", "USERNAME")
+_UNSAFE_IN_NAMES = str.maketrans(dict.fromkeys('\\/:*?"<>|', "_"))
+_COMPILED_BY_VLLM = "torch_compile_cache"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignWorkspace(Workspace):
+    """The folders of one environment of commands.
+
+    Attributes:
+        vllm: What ``VLLM_CACHE_ROOT`` names.
+        refused: The areas that are left alone, each with the reason.
+    """
+
+    vllm: Path = Path()
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def areas(self) -> tuple[tuple[str, Path], ...]:
+        """The folders whose files travel, each with its name in a pack."""
+        refused = dict(self.refused)
+        areas = (("unguarded", self.inductor), ("headers", self.headers), ("vllm", self.vllm))
+        return tuple(area for area in areas if area[0] not in refused)
+
+    def stamped(self) -> tuple[Path, ...]:
+        """The folders that say which environment made them."""
+        return (*(folder for _, folder in self.areas()), self.state)
+
+
+def choose_for_child(
+    root: Path, environment_id: str, environ: Mapping[str, str]
+) -> ForeignWorkspace:
+    """The workspace of a command whose variables we set.
+
+    Args:
+        root: The folder of all workspaces.
+        environment_id: The environment of the command.
+        environ: The user's variables. The folders that they name are honoured.
+    """
+    base = choose_workspace(root, environment_id, environ.get(INDUCTOR) or None)
+    named = environ.get(VLLM)
+    vllm = _absolute(named) if named else base.root / "vllm"
+    headers = torch_default(environ) / HEADERS
+    refused = _refusals(environment_id, headers=headers, vllm=vllm)
+    return ForeignWorkspace(base.root, base.inductor, headers, base.note, vllm, refused)
+
+
+def choose_for_neighbour(
+    root: Path, environment_id: str, environ: Mapping[str, str]
+) -> ForeignWorkspace:
+    """The workspace of a command that somebody else starts, with these variables.
+
+    Args:
+        root: The folder of all workspaces.
+        environment_id: The environment of the command.
+        environ: The variables of the command.
+    """
+    default = torch_default(environ)
+    named = environ.get(INDUCTOR)
+    inductor = _absolute(named) if named else default
+    headers = default / HEADERS
+    vllm = _vllm_default(environ)
+    refused = _refusals(environment_id, unguarded=inductor, headers=headers, vllm=vllm)
+    own = root / "v1" / environment_id
+    # What is refused is not even locked in: it may belong to another user.
+    used = own / "inductor" if "unguarded" in dict(refused) else inductor
+    return ForeignWorkspace(own, used, headers, "", vllm, refused)
+
+
+def drop_entries(workspace: ForeignWorkspace) -> None:
+    """Delete the entries that code was found by, with all that vLLM compiled.
+
+    What they lead to may have been made for lower vector instructions than their next reader
+    would take it for. Kernels are found by their text and their flags, and stay.
+    """
+    folders = {
+        "unguarded": ("fxgraph", "aotautograd"),
+        "vllm": (_COMPILED_BY_VLLM,),
+    }
+    for area, folder in workspace.areas():
+        for name in folders.get(area, ()):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def torch_default(environ: Mapping[str, str]) -> Path:
+    """Where torch keeps its artifacts when nobody says anything, and its headers always."""
+    return Path(tempfile.gettempdir()) / f"torchinductor_{_user(environ)}"
+
+
+def _user(environ: Mapping[str, str]) -> str:
+    names = (environ.get(name) for name in _NAMES_OF_USER)
+    name = next(filter(None, names), None)
+    try:
+        name = name or getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        name = f"uid_{os.getuid()}"
+    return name.translate(_UNSAFE_IN_NAMES)
+
+
+def _vllm_default(environ: Mapping[str, str]) -> Path:
+    named = environ.get(VLLM)
+    caches = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _absolute(named) if named else _absolute(caches) / "vllm"
+
+
+def _absolute(named: str) -> Path:
+    return Path(os.path.abspath(Path(named).expanduser()))  # noqa: PTH100  (links stay links)
+
+
+def _refusals(environment_id: str, **areas: Path) -> tuple[tuple[str, str], ...]:
+    found = ((area, _why_refused(area, folder, environment_id)) for area, folder in areas.items())
+    return tuple((area, reason) for area, reason in found if reason)
+
+
+def _why_refused(area: str, folder: Path, environment_id: str) -> str:
+    """Why a folder is left alone, or empty; where it is not there, it is made."""
+    besides = frozenset({HEADERS}) if area == "unguarded" else frozenset()
+    if area == "vllm" and not _has_entries(folder / _COMPILED_BY_VLLM):
+        besides = _names_in(folder)
+    try:
+        check_way(folder)
+        claim(folder)
+    except WorkspaceError as error:
+        return str(error)
+    reason = why_foreign(folder, environment_id, besides=besides)
+    remedy = "empty it once, so that it is known what made its files"
+    return f"{folder}: it {reason} ({remedy})" if reason else ""
+
+
+def _has_entries(folder: Path) -> bool:
+    return bool(_names_in(folder))
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return frozenset()
