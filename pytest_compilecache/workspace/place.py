@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.places import user_cache_folder
 
 STAMP = "compilecache-environment"
 CHOOSE_ANOTHER_PLACE = (
@@ -65,10 +66,12 @@ class Workspace:
 
 
 def default_root() -> Path:
-    """The folder of all workspaces in the user's cache folder."""
-    from platformdirs import user_cache_path  # noqa: PLC0415  (3 ms, and not always needed)
+    """The folder of all workspaces in the user's cache folder.
 
-    return user_cache_path("compilecache", appauthor=False)
+    Raises:
+        SettingsError: The user has no home directory.
+    """
+    return user_cache_folder()
 
 
 def choose_workspace(root: Path, environment_id: str, user_directory: str | None) -> Workspace:
