@@ -128,18 +128,24 @@ def _foreign(directory: Path, environment_id: str) -> str | None:
 
 
 def _check_way(folder: Path) -> None:
-    """Refuse a place that anybody could replace by one of his own."""
-    for above in folder.parents:
-        try:
-            mode = above.stat().st_mode
-        except OSError:
-            continue  # made later, or refused with a reason
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise WorkspaceError(
-                folder,
-                f"lies in {above}, where everybody can replace it",
-                CHOOSE_ANOTHER_PLACE,
-            )
+    """Refuse a place that somebody else could replace by one of his own."""
+    for each in (folder, *folder.parents):
+        reason = _why_replaceable(each, above=each != folder)
+        if reason:
+            raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE)
+
+
+def _why_replaceable(folder: Path, *, above: bool) -> str:
+    """Why others could replace what lies behind this name, or empty."""
+    try:
+        link, status = folder.lstat(), folder.stat()
+    except OSError:
+        return ""  # made later, or refused with a reason
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
+        return f"{folder} is a link of user {link.st_uid}, who could lead it elsewhere"
+    if above and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        return f"lies in {folder}, where everybody can replace it"
+    return ""
 
 
 def make_private_folders(folder: Path) -> None:
