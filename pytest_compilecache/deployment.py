@@ -28,13 +28,14 @@ from pathlib import Path
 
 from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.limits import MIB, Limits
-from pytest_compilecache.places import check_place, is_replaceable
+from pytest_compilecache.places import check_place, is_replaceable, user_cache_folder
 
 STORE = "B10FS_CACHE_DIR"
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 WORK = "LOCAL_WORK_DIR"
 
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,1000}")  # int() refuses those of many thousand digits
+_NAME_ONE = "name a folder that this user can use"
 _LARGEST = 2**31 - 1
 _SHOWN_DIGITS = 20
 
@@ -113,14 +114,19 @@ class Places:
     work: tuple[Path, ...] = (Path("/app"), Path("/tmp"), Path("/cache"))  # noqa: S108
 
     def store(self) -> Path:
-        """The default store."""
+        """The default store.
+
+        Raises:
+            SettingsError: There is none.
+        """
         if _usable(self.mount, os.R_OK):
             return self.mount / "compile_cache"
         if self.user_cache is not None:
             return self.user_cache / "store"
-        from platformdirs import user_cache_path  # noqa: PLC0415  (3 ms, and rarely needed)
-
-        return user_cache_path("compilecache", appauthor=False) / "store"
+        try:
+            return user_cache_folder() / "store"
+        except SettingsError as error:
+            raise SettingsError(STORE, f"there is no default: {error.reason}", _NAME_ONE) from error
 
     def work_folder(self) -> Path:
         """The default for work."""
@@ -139,7 +145,7 @@ class Places:
             return self.temporary or Path(tempfile.gettempdir())
         except FileNotFoundError as error:
             reason = f"there is no place to work: {error.strerror}"
-            raise SettingsError(WORK, reason, "name a folder that this user can use") from error
+            raise SettingsError(WORK, reason, _NAME_ONE) from error
 
     def documented(self, variable: str) -> tuple[Path, ...]:
         """The places below which a variable may name any folder."""

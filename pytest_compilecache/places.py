@@ -1,4 +1,4 @@
-"""Which folders the production calls may be told to work in. It looks at folders and makes one.
+"""Which folders the cache may work in. It looks at folders and makes one.
 
 Whoever can write to a folder that torch loads code from can run code in the server.
 """
@@ -47,6 +47,21 @@ def check_place(variable: str, place: Path, documented: Iterable[Path]) -> None:
             f"name a folder of this user's own, made by mkdir -m 700, or one below "
             f"{', '.join(map(str, prefixes))}",
         )
+
+
+def user_cache_folder() -> Path:
+    """Our folder in the user's cache folder.
+
+    Raises:
+        SettingsError: The user has no home directory, as in containers that run under any number.
+    """
+    from platformdirs import user_cache_path  # noqa: PLC0415  (3 ms, and rarely needed)
+
+    try:
+        return user_cache_path("compilecache", appauthor=False)
+    except RuntimeError as error:
+        reason = f"user {os.getuid()} has no home directory, and so no cache folder"
+        raise SettingsError("HOME", reason, "set it, or XDG_CACHE_HOME") from error
 
 
 def make_private(folder: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.places import user_cache_folder
 
 STAMP = "compilecache-environment"
 CHOOSE_ANOTHER_PLACE = (
@@ -70,10 +71,12 @@ class Workspace:
 
 
 def default_root() -> Path:
-    """The folder of all workspaces in the user's cache folder."""
-    from platformdirs import user_cache_path  # noqa: PLC0415  (3 ms, and not always needed)
+    """The folder of all workspaces in the user's cache folder.
 
-    return user_cache_path("compilecache", appauthor=False)
+    Raises:
+        SettingsError: The user has no home directory.
+    """
+    return user_cache_folder()
 
 
 def choose_workspace(root: Path, environment_id: str, user_directory: str | None) -> Workspace:
@@ -138,22 +141,28 @@ def why_foreign(
 
 
 def check_way(folder: Path) -> None:
-    """Refuse a place that anybody could replace by one of his own.
+    """Refuse a place that somebody else could replace by one of his own.
 
     Raises:
-        WorkspaceError: It lies in a folder that everybody can write to.
+        WorkspaceError: Somebody else could.
     """
-    for above in folder.parents:
-        try:
-            mode = above.stat().st_mode
-        except OSError:
-            continue  # made later, or refused with a reason
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise WorkspaceError(
-                folder,
-                f"lies in {above}, where everybody can replace it",
-                CHOOSE_ANOTHER_PLACE,
-            )
+    for each in (folder, *folder.parents):
+        reason = _why_replaceable(each, above=each != folder)
+        if reason:
+            raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE)
+
+
+def _why_replaceable(folder: Path, *, above: bool) -> str:
+    """Why others could replace what lies behind this name, or empty."""
+    try:
+        link, status = folder.lstat(), folder.stat()
+    except OSError:
+        return ""  # made later, or refused with a reason
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
+        return f"{folder} is a link of user {link.st_uid}, who could lead it elsewhere"
+    if above and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        return f"lies in {folder}, where everybody can replace it"
+    return ""
 
 
 def make_private_folders(folder: Path) -> None:

@@ -277,6 +277,21 @@ def test_machine_without_a_temp_directory_is_told_what_to_set(
         read_deployment({}, Places(app=places.app, mount=places.mount, user_cache=Path("/x")))
 
 
+def test_user_without_a_home_is_told_what_to_set(places: Places, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    homeless = Places(app=places.app, mount=places.mount, temporary=places.temporary)
+    with pytest.raises(SettingsError, match=r"^B10FS_CACHE_DIR: .*no home directory"):
+        read_deployment({}, homeless)
+    named = read_deployment({"B10FS_CACHE_DIR": "/cache/store"}, homeless)
+    assert named.store == "/cache/store"
+
+
 def test_every_variable_is_documented():
     assert deployment.__doc__ is not None
     for name in (*(name for row in NUMBERS for name in row[:2]), "B10FS_CACHE_DIR"):

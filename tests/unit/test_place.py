@@ -47,6 +47,38 @@ def test_folder_of_another_user_is_refused(tmp_path: Path):
         workspace.prepare("torch-1")
 
 
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link away")
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["", "below"], ids=["the folder", "above it"])
+def test_link_of_another_user_is_refused_wherever_it_leads(below: str, tmp_path: Path):
+    (tmp_path / "mine").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "link" / below))
+    with pytest.raises(WorkspaceError, match="is a link of user 12345"):
+        workspace.prepare("torch-1")
+    assert not list((tmp_path / "mine").iterdir())
+
+
+@needs_root
+def test_link_of_another_user_above_all_workspaces_is_refused(tmp_path: Path):
+    (tmp_path / "mine").mkdir(mode=0o700)
+    (tmp_path / "root").symlink_to(tmp_path / "mine")
+    os.lchown(tmp_path / "root", 12345, 12345)
+    with pytest.raises(WorkspaceError, match="is a link of user 12345"):
+        choose_workspace(tmp_path / "root", "torch-1", None).prepare("torch-1")
+
+
+def test_link_of_ones_own_to_a_larger_disk_is_followed(tmp_path: Path):
+    (tmp_path / "large").mkdir(mode=0o700)
+    (tmp_path / "mine").symlink_to(tmp_path / "large")
+    workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
+    workspace.prepare("torch-1")
+    assert (tmp_path / "large" / STAMP).read_text() == "torch-1"
+
+
 def test_users_empty_folder_is_used_and_stamped(tmp_path: Path):
     workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
     assert workspace.inductor == tmp_path / "mine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,16 +29,27 @@ def inductor_config(
     return dict(wrapper.config)
 
 
+def load_inductor() -> Any:
+    """Load Inductor, whose own imports warn of what torch deprecates.
+
+    Where a test makes errors of warnings, one would stop the import in the middle, at
+    each graph anew.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch._inductor import compile_fx  # noqa: PLC0415
+    return compile_fx
+
+
 def compile_graph(
     graph: Any, inputs: Any, *, config: Mapping[str, Any], guard: Guard, **keywords: Any
 ) -> Any:
     """Compile a graph with Inductor, with ``guard`` around its innermost compiler."""
-    from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # noqa: PLC0415
-
-    return compile_fx(
+    inductor = load_inductor()
+    return inductor.compile_fx(
         graph,
         inputs,
-        inner_compile=guard(compile_fx_inner),
+        inner_compile=guard(inductor.compile_fx_inner),
         config_patches=dict(config) or None,
         **keywords,
     )
