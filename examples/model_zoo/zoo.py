@@ -216,7 +216,7 @@ def ragged_text_to_text() -> dict[str, Any]:
 
 def short_text() -> dict[str, Any]:
     """Short, because the scan of a state space model is unrolled token by token."""
-    return {"input_ids": tokens(8)}
+    return {"input_ids": tokens(5)}
 
 
 def pixels() -> dict[str, Any]:
