@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_compilecache.workspace.place import STAMP, Workspace
 
@@ -17,12 +18,12 @@ from pytest_compilecache.workspace.place import STAMP, Workspace
 _SKIPPED_FOLDERS = frozenset({"locks", "dynamo", "fxgraph", "aotautograd"})
 _AREAS = frozenset({"inductor", "headers"})
 _TEMPORARY = ".tmp"
+_BY_NAME = attrgetter("name")
 _SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
 
 
-@dataclass(frozen=True, slots=True)
-class WorkspaceFile:
-    """One artifact as a stat call saw it.
+class WorkspaceFile(NamedTuple):
+    """One artifact as a stat call saw it; a frozen dataclass takes four times as long to make.
 
     Attributes:
         path: Its name in a pack: the area, then the path below it.
@@ -79,7 +80,7 @@ def _walk(
 ) -> None:
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=_BY_NAME)
     except FileNotFoundError:
         return
     for entry in entries:
