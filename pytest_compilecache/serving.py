@@ -37,7 +37,6 @@ LOGGER = logging.getLogger("pytest_compilecache")
 
 _DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 _INDUCTOR_CONFIG = "torch._inductor.config"
-_WAIT_FOR_TURN_SECONDS = 600.0
 
 _LATE_FOR_THREADS = (
     "Inductor was imported before load_compile_cache(), so machines with other core counts share "
@@ -128,7 +127,7 @@ class ServerProcess:
             use = SharedWorkspace(site.workspace, site.environment.id)
             if not use.acquire():
                 LOGGER.info("compile cache: not protected from eviction: %s", use.reason)
-            with _turn(site.workspace):
+            with _turn(site.workspace, deployment.limits.lock_seconds):
                 result = restore(
                     site.workspace, site.environment, deployment.store, deployment.limits
                 )
@@ -256,12 +255,15 @@ def _guarded(callback: Callback) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _turn(workspace: Workspace) -> Iterator[None]:
-    """Let one process restore while the others of a server wait for it."""
+def _turn(workspace: Workspace, seconds: float) -> Iterator[None]:
+    """Let one process restore while the others of a server wait for it, but not for ever.
+
+    It may be stopped, or slow. Restoring beside it costs time and nothing else.
+    """
     from filelock import FileLock  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, TimeoutError):
             lock = FileLock(workspace.state / "restore.lock")
-            stack.enter_context(lock.acquire(timeout=_WAIT_FOR_TURN_SECONDS))
+            stack.enter_context(lock.acquire(timeout=seconds))
         yield
