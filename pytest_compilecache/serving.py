@@ -127,7 +127,7 @@ class ServerProcess:
             use = SharedWorkspace(site.workspace, site.environment.id)
             if not use.acquire():
                 LOGGER.info("compile cache: not protected from eviction: %s", use.reason)
-            with restoring_turn(site.workspace):
+            with restoring_turn(site.workspace, deployment.limits.lock_seconds):
                 result = restore(
                     site.workspace, site.environment, deployment.store, deployment.limits
                 )

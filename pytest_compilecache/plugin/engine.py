@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,12 @@ from pytest_compilecache.workspace.evict import Evicted, evict
 from pytest_compilecache.workspace.heal import set_aside_unloadable
 from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
+from pytest_compilecache.workspace.turns import restoring_turn
 from pytest_compilecache.workspace.usage import UsageLog
 
 if TYPE_CHECKING:
     from pytest_compilecache.plugin.session import CompileSession
 
-_WAIT_FOR_RESTORE_SECONDS = 600.0
 _OLD_SECONDS = 86_400.0
 
 
@@ -201,7 +201,7 @@ class Engine:
     def _restore_once(self, workspace: Workspace, environment: Environment) -> CacheResult:
         with contextlib.suppress(CompileCacheError, OSError):  # restore() says what is wrong
             workspace.prepare(environment.id)
-        with _lock(workspace):
+        with restoring_turn(workspace):
             if self._read_restored() is not None:
                 return self.restored  # type: ignore[return-value]
             result = restore(
@@ -243,18 +243,6 @@ class Engine:
 
     def _note_limit(self, function: str, reason: str) -> None:
         self.recorder.sink.add(CompileEvent("limit", function=function, reason=reason))
-
-
-@contextlib.contextmanager
-def _lock(workspace: Workspace) -> Iterator[None]:
-    """Let one process restore while the others of the session wait for it."""
-    from filelock import FileLock  # noqa: PLC0415  (only sessions that import torch pay)
-
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, TimeoutError):
-            lock = FileLock(workspace.state / "restore.lock")
-            stack.enter_context(lock.acquire(timeout=_WAIT_FOR_RESTORE_SECONDS))
-        yield
 
 
 def _remove_old(state: Path) -> None:

@@ -64,7 +64,7 @@ class StagedObject:
             self._file.flush()
             os.fsync(self._raw.fileno())  # or a power failure leaves the name of an empty file
             make_folder(target.parent, self._folder_mode)
-            made = _create(self._path, target)
+            made = create(self._path, target)
             self._published = True
             # Also when another process made it: it may not have come so far yet.
             _sync_folder(target.parent)
@@ -96,7 +96,12 @@ def _make_one(folder: Path, mode: int) -> None:
         _sync_folder(folder.parent)
 
 
-def _create(temporary: Path, target: Path) -> bool:
+def create(temporary: Path, target: Path) -> bool:
+    """Give a file its name, or leave the one that has it; whether it was given.
+
+    Raises:
+        OSError: It cannot be given.
+    """
     try:
         os.link(temporary, target)
     except FileExistsError:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_compilecache.errors import StoreError
+from pytest_compilecache.store.publishing import create
+from pytest_compilecache.store.staging import temporary_name
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -112,14 +114,31 @@ class Turns:
     def _duration(self) -> float:
         """The duration that all who write to this store agree on: that of the first."""
         path = self._folder / _DURATION
-        ours = min(max(float(self._seconds), _DURATIONS[0]), _DURATIONS[1])
-        if not self._seconds:  # who does not wait has no wish
-            ours = _DURATION_WITHOUT_A_WISH
-        else:
-            with contextlib.suppress(FileExistsError), path.open("x") as file:
-                file.write(repr(ours))
-        with contextlib.suppress(OSError, ValueError):
-            agreed = float(path.read_text())
-            if _DURATIONS[0] <= agreed <= _DURATIONS[1]:
-                return agreed
-        return ours
+        agreed = _read_duration(path)
+        if agreed is None and self._seconds:  # who does not wait has no wish
+            self._propose(path)
+            agreed = _read_duration(path)
+        return _DURATION_WITHOUT_A_WISH if agreed is None else agreed
+
+    def _propose(self, path: Path) -> None:
+        """Write our own wish, whole or not at all, unless another's can be read by now."""
+        temporary = (
+            self._folder.parent / temporary_name()
+        )  # where what a killed writer left is swept
+        try:
+            temporary.write_text(repr(min(max(float(self._seconds), _DURATIONS[0]), _DURATIONS[1])))
+            create(temporary, path)
+            # What a power failure left torn would let each contender go by his own wish, and
+            # a lease of another duration is never taken from an owner who died elsewhere.
+            if _read_duration(path) is None:
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read_duration(path: Path) -> float | None:
+    try:
+        agreed = float(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return agreed if _DURATIONS[0] <= agreed <= _DURATIONS[1] else None

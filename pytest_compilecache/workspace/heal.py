@@ -67,14 +67,16 @@ def heal(workspace: Workspace) -> Healed:
     busy: list[str] = []
     temporary: list[str] = []
     for path, file in scan(workspace, temporary).items():
+        if ledger.knows(file):
+            whole[path] = file
+            continue
         try:
-            reason = None if ledger.knows(file) else why_torn(file.location)
+            reason = why_torn(file.location)
         except FileNotFoundError:
             continue  # gone since the scan
         if reason is None:
             whole[path] = file
-            if not ledger.knows(file):
-                ledger.add(file)
+            ledger.add(file)
         elif _set_aside(workspace, file):
             torn.append(TornFile(path, reason, is_probe(file.location)))
         else:

@@ -187,6 +187,9 @@ def claim(folder: Path) -> None:
             f"cannot be made: {error.strerror or error}",
             CHOOSE_ANOTHER_PLACE,
         ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        # Torch would fail to compile there, where without us it would not.
+        raise WorkspaceError(folder, "cannot be written to", CHOOSE_ANOTHER_PLACE)
     if not hasattr(os, "getuid"):
         return
     if status.st_uid != os.getuid():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_compilecache.workspace.place import STAMP, Workspace
 
@@ -25,12 +26,12 @@ _SKIPPED_FOLDERS = {
 # vLLM's folder also holds what belongs to the machine, such as which GPUs are connected.
 _KEPT_FOLDERS = {"vllm": frozenset({"torch_compile_cache", "modelinfos"})}
 _TEMPORARY = ".tmp"
+_BY_NAME = attrgetter("name")
 _SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
 
 
-@dataclass(frozen=True, slots=True)
-class WorkspaceFile:
-    """One artifact as a stat call saw it.
+class WorkspaceFile(NamedTuple):
+    """One artifact as a stat call saw it; a frozen dataclass takes four times as long to make.
 
     Attributes:
         path: Its name in a pack: the area, then the path below it.
@@ -87,7 +88,7 @@ def _walk(
 ) -> None:
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=_BY_NAME)
     except FileNotFoundError:
         return
     for entry in entries:

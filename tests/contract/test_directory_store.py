@@ -26,7 +26,7 @@ from pytest_compilecache.store import (  # noqa: E402
     open_store,
 )
 from pytest_compilecache.store.staging import StoreFullError  # noqa: E402
-from pytest_compilecache.store.turns import StoreBusyError  # noqa: E402
+from pytest_compilecache.store.turns import StoreBusyError, Turns  # noqa: E402
 from tests.contract.store_contract import KEY, StoreContract, keys, publish, read  # noqa: E402
 
 
@@ -123,6 +123,34 @@ class TestLeftovers:
         os.utime(left, (left.stat().st_atime, left.stat().st_mtime - 50))
         publish(store, "v1/other")
         assert not left.exists()
+
+
+class TestLeases:
+    """Network file systems: all who write to a store must agree how long an owner may be silent."""
+
+    @pytest.mark.parametrize("left", [None, b"", b"3", b"nan", b"\xff", b"1e9"])
+    def test_writers_with_different_wishes_agree_whatever_was_left_there(self, root, left):
+        folder = root / "tmp" / "turns"
+        folder.mkdir(parents=True)
+        if left is not None:
+            (folder / "lease-seconds").write_bytes(left)
+        wishes = [0, 30, 3600, 0]
+        durations = [
+            Turns(folder, wish, kernel=False, mode=0o600)._duration() for wish in [*wishes, *wishes]
+        ]
+        assert len(set(durations[1:])) == 1
+        assert [path.name for path in folder.iterdir()] == ["lease-seconds"]
+
+    def test_a_store_without_hard_links_agrees_as_well(self, root, monkeypatch):
+        def refused(*_, **__):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+        root.mkdir()
+        (first, second) = (
+            Turns(root, wish, kernel=False, mode=0o600)._duration() for wish in (60, 3600)
+        )
+        assert first == second == 60
 
 
 class TestLimits:

@@ -71,7 +71,7 @@ def written_in_place(patch: pytest.MonkeyPatch) -> None:
         _write_in_place(target, temporary.read_bytes())
         return True
 
-    patch.setattr(publishing, "_create", create)
+    patch.setattr(publishing, "create", create)
 
 
 def restored_in_place(patch: pytest.MonkeyPatch) -> None:

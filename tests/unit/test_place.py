@@ -79,6 +79,18 @@ def test_link_of_ones_own_to_a_larger_disk_is_followed(tmp_path: Path):
     assert (tmp_path / "large" / STAMP).read_text() == "torch-1"
 
 
+def test_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch):
+    workspace = choose_workspace(tmp_path, "torch-1", None)
+    workspace.prepare("torch-1")
+
+    def mounted_read_only(path: Path, mode: int) -> bool:
+        return not mode & os.W_OK
+
+    monkeypatch.setattr(os, "access", mounted_read_only)
+    with pytest.raises(WorkspaceError, match="cannot be written to"):
+        workspace.prepare("torch-1")
+
+
 def test_users_empty_folder_is_used_and_stamped(tmp_path: Path):
     workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
     assert workspace.inductor == tmp_path / "mine"
