@@ -63,7 +63,7 @@ class Protection:
         self._undo.append(private.redirect_headers(workspace.headers))
         record = workspace.state / "isa.json"
         tag = IsaTag(self._sink, lambda: bool(heal(workspace).torn), record)
-        undo = private.tag_cache_keys(tag)
+        undo = private.tag_cache_keys(lambda: tag() + private.attention_tag())
         if undo is not None:
             self._undo.append(undo)
 

@@ -99,6 +99,7 @@ class SessionCompiler:
         self._keep(private.bound_compilers(self._toolchain.patience))
 
     def _watch_frames(self) -> None:
+        self._keep(private.hide_gradient_warnings())
         self._keep(private.watch_frames(self._frames))
 
     def _note_disabled(self) -> None:

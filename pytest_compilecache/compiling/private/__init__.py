@@ -8,6 +8,7 @@ has not loaded, it has not used.
 from pytest_compilecache.compiling.private._caches import (
     GUARDED,
     artifact_folders,
+    attention_tag,
     clear_inductor_memory,
     keep_entries_apart,
     redirect_headers,
@@ -101,6 +102,7 @@ __all__ = [
     "MetricsReader",
     "Undo",
     "artifact_folders",
+    "attention_tag",
     "base_of",
     "bound_compilers",
     "boxed",

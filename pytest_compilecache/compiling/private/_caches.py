@@ -93,3 +93,16 @@ def tag_cache_keys(tag: Callable[[], str]) -> Undo | None:
         details.__init__ = original
 
     return undo
+
+
+def attention_tag() -> str:
+    """The part of a cache key that names the attention kernels that a test forbids, or empty.
+
+    Torch's own keys lack them (seen in 2.7 to 2.15): code that was compiled for other
+    kernels, within ``sdpa_kernel``, is a hit, in the next session as well.
+    """
+    cuda = sys.modules.get("torch.backends.cuda")
+    kinds = ("flash", "mem_efficient", "math", "cudnn")
+    answers = {kind: getattr(cuda, f"{kind}_sdp_enabled", None) for kind in kinds}
+    forbidden = [kind for kind, enabled in answers.items() if enabled and not enabled()]
+    return f"+without={','.join(forbidden)}" if forbidden else ""
