@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_compilecache.cache import OperationStatus
-from tests.unit.test_saving import Place
+from tests.unit.machine import Place
 
 
 @pytest.fixture
