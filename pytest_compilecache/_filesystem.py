@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,15 +78,6 @@ def kernel_locks_hold(path: Path) -> bool:
     return not filesystem_of(path).is_network
 
 
-def free_bytes(path: Path) -> int:
-    """The bytes that this user may still write where a path lies or will be made.
-
-    Raises:
-        OSError: The file system does not answer.
-    """
-    return shutil.disk_usage(_nearest_folder(path)).free
-
-
 def parse_mounts(table: bytes) -> Iterator[Filesystem]:
     r"""The entries of a mountinfo file, in order.
 
@@ -112,8 +102,3 @@ def holder(path: str, mounts: Iterable[Filesystem]) -> Filesystem:
         if inside and len(mount.point) >= len(found.point):
             found = mount
     return found
-
-
-def _nearest_folder(path: Path) -> Path:
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow links)
-    return next(each for each in (absolute, *absolute.parents) if each.exists())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,13 @@ def _new_prefix() -> str:
 
 @dataclass(slots=True)
 class Placing:
-    """Writes files below folders that it makes, private to this user."""
+    """Writes files below folders that it makes, private to this user, and never through a link.
 
+    Attributes:
+        roots: The folders below which it writes. They may be links themselves.
+    """
+
+    roots: Collection[str]
     _made: set[str] = field(default_factory=set)
     _prefix: str = field(default_factory=_new_prefix)
     _count: Iterator[int] = field(default_factory=itertools.count)
@@ -38,11 +44,12 @@ class Placing:
             chunks: Its content. What iterating raises leaves nothing behind.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written; NotADirectoryError when a link is in the way.
         """
         # By bare calls of the system: ten thousand files take twice as long through file objects.
         folder = os.path.dirname(target)  # noqa: PTH120
         if folder not in self._made:
+            self._refuse_links(folder)
             make_private_folders(Path(folder))
             self._made.add(folder)
         name = f"{folder}/{self._prefix}{next(self._count):x}.tmp"
@@ -59,6 +66,14 @@ class Placing:
             with contextlib.suppress(OSError):
                 os.unlink(name)  # noqa: PTH108
             raise
+
+    def _refuse_links(self, folder: str) -> None:
+        """Raise where a link below a root would lead out of it, to where a scan finds nothing."""
+        for each in map(str, (folder, *Path(folder).parents)):
+            if each in self.roots or each in self._made:
+                return
+            if os.path.islink(each):  # noqa: PTH114
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), each)
 
 
 def _write_all(handle: int, chunk: bytes) -> None:

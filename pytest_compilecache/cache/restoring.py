@@ -86,12 +86,13 @@ class _Restoring:
     bytes: int = 0
     packs: int = 0
     troubles: list[Trouble] = field(default_factory=list)
-    placing: Placing = field(default_factory=Placing)
+    placing: Placing = field(init=False)
     noted: set[str] = field(default_factory=set)
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger.load(self.workspace)
+        self.placing = Placing([str(folder) for _, folder in self.workspace.areas()])
 
     def takes(self, path: str) -> bool:
         # A folder of a command that could not be used here is no area.
@@ -188,7 +189,7 @@ def _extract(
             damage = error  # and not one more wait for a disk, or a mount, that gives up slowly
             break
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
-            reason = "something else is in the place of this file"
+            reason = "something else is in the place of this file, or of its folder"
             task.note(target, WorkspaceError(target, reason, f"move {target} away"))
             continue
         task.entries.add(file.path, Path(target))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_compilecache.cache import CacheResult, OperationStatus
-from tests.unit.test_saving import Place
+from tests.unit.machine import Place
 
 
 @pytest.fixture

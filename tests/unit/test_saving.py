@@ -4,57 +4,24 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_compilecache.cache import OperationStatus, restore, save
+from pytest_compilecache.cache import OperationStatus, save
 from pytest_compilecache.environment import Environment
-from pytest_compilecache.limits import DAY, Limits
+from pytest_compilecache.limits import DAY
 from pytest_compilecache.store import DirectoryStore
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.check import check
 from pytest_compilecache.store.prune import prune
-from pytest_compilecache.workspace.place import Workspace
-
-ENVIRONMENT = Environment({"torch": "2.13.0"})
-LIMITS = Limits(fan=3, grace_seconds=0, free_bytes=0)
+from tests.unit.machine import ENVIRONMENT, LIMITS, Place, age, packs
 
 
 @pytest.fixture
 def store(tmp_path) -> Path:
     return tmp_path / "store"
-
-
-class Place:
-    """A machine's workspace."""
-
-    def __init__(self, root: Path) -> None:
-        self.workspace = Workspace(root, root / "inductor", root / "headers")
-        self.workspace.prepare(ENVIRONMENT.id)
-
-    def write(self, name: str, content: bytes = b"", *, used: bool = False) -> None:
-        path = self.workspace.inductor / "ab" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content or os.urandom(2000))
-        now = time.time_ns()
-        os.utime(path, ns=(now + used * 10**9, now))
-
-    def touch(self, name: str) -> None:
-        path = self.workspace.inductor / "ab" / name
-        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
-
-    def files(self) -> dict[str, bytes]:
-        folder = self.workspace.inductor / "ab"
-        return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
-
-    def save(self, store: Path, limits: Limits = LIMITS):
-        return save(self.workspace, ENVIRONMENT, str(store), limits)
-
-    def restore(self, store: Path, limits: Limits = LIMITS):
-        return restore(self.workspace, ENVIRONMENT, str(store), limits)
 
 
 @pytest.fixture
@@ -65,18 +32,6 @@ def here(tmp_path) -> Place:
 @pytest.fixture
 def there(tmp_path) -> Place:
     return Place(tmp_path / "there")
-
-
-def packs(store: Path) -> list[Path]:
-    return sorted(store.rglob("*.pack"))
-
-
-def age(store: Path, seconds: float) -> None:
-    """Let everything in the store have been published earlier."""
-    for path in store.rglob("*"):
-        if path.is_file():
-            then = path.stat().st_mtime - seconds
-            os.utime(path, (then, then))
 
 
 def live(store: Path) -> list[str]:
@@ -319,26 +274,3 @@ def test_a_restore_stops_at_the_limit_of_the_workspace_with_the_newest(here, the
     assert list(there.files()) == ["file-2", "file-3"]
     again = there.restore(store, replace(LIMITS, workspace_bytes=120_000))
     assert again.status is OperationStatus.SKIPPED
-
-
-@pytest.mark.parametrize("below", [".", "store"])
-def test_a_store_among_the_artifacts_is_refused_before_it_saves_itself(here, below):
-    here.write("a")
-    store = here.workspace.inductor / below
-    for result in (here.restore(store), here.save(store), here.save(store)):
-        assert result.status is OperationStatus.ERROR
-        assert "lies in" in result.troubles[0].reason
-    assert not packs(here.workspace.inductor)
-
-
-def test_a_store_among_the_artifacts_is_refused_behind_a_link_as_well(here, tmp_path):
-    (tmp_path / "link").symlink_to(here.workspace.inductor)
-    assert here.save(tmp_path / "link").status is OperationStatus.ERROR
-
-
-def test_a_store_beside_the_artifacts_in_the_same_folder_is_fine(here, there):
-    store = here.workspace.root
-    here.write("a")
-    assert here.save(store).status is OperationStatus.SUCCESS
-    assert here.save(store).status is OperationStatus.SKIPPED
-    assert there.restore(store).files == 1

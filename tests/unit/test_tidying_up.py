@@ -13,7 +13,7 @@ from pytest_compilecache.environment import Environment
 from pytest_compilecache.limits import DAY
 from pytest_compilecache.store import DirectoryStore
 from pytest_compilecache.store.prune import prune
-from tests.unit.test_saving import LIMITS, Place, age, packs
+from tests.unit.machine import LIMITS, Place, age, packs
 
 KEPT = replace(LIMITS, grace_seconds=3600)
 

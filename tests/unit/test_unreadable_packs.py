@@ -13,7 +13,7 @@ from pytest_compilecache.store import DirectoryStore, StoreAccessError, director
 from pytest_compilecache.store.check import check
 from pytest_compilecache.store.prune import prune
 from pytest_compilecache.store.refusals import StoreFile
-from tests.unit.test_saving import LIMITS, Place, age, packs
+from tests.unit.machine import LIMITS, Place, age, packs
 
 REFUSALS = pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
 
