@@ -41,6 +41,12 @@ class Contracts:
         """Whether anything must hold."""
         return any(getattr(self, item.name) not in (False, None) for item in fields(self))
 
+    @property
+    def counting(self) -> bool:
+        """Whether it matters how much the test compiles."""
+        most = (self.max_graphs, self.max_graph_breaks, self.max_recompiles)
+        return self.warm or any(each is not None for each in (*most, self.max_compile_seconds))
+
     def breaches(self, record: CompileRecord) -> list[str]:
         """What does not hold of a record, each with its reasons and what to do."""
         return [text for judge in _JUDGES for text in judge(self, record)]
@@ -92,7 +98,7 @@ def _recompiles(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
 def _seconds(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     most = contracts.max_compile_seconds
     if most is not None and record.seconds > most:
-        cold = f"{record.count('miss')} misses, {record.builds} builds"
+        cold = f"{_number(record.count('miss'), 'miss')}, {_number(record.builds, 'build')}"
         yield _breach(
             f"max_compile_seconds={most:g}, but compiling took {record.seconds:.1f} s ({cold})",
             (),
@@ -106,8 +112,8 @@ def _warm(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     if not record.compiled:
         what = "nothing was compiled"
     else:
-        built = f"{record.count('miss')} misses, {record.count('hit')} hits, {record.builds} builds"
-        what = f"not all came from the cache: {built}"
+        found = f"{_number(record.count('miss'), 'miss')}, {_number(record.count('hit'), 'hit')}"
+        what = f"not all came from the cache: {found}, {_number(record.builds, 'build')}"
     yield _breach(
         f"warm=True, but {what}",
         _events(record, "miss", "bypass", "fallback", "limit", "isa", "repair"),
@@ -149,6 +155,10 @@ def _count(events: Iterable[CompileEvent]) -> int:
 def _times(events: Iterable[CompileEvent]) -> str:
     count = _count(events)
     return "once" if count == 1 else f"{count} times"
+
+
+def _number(count: int, one: str) -> str:
+    return f"{count} {one if count == 1 else {'miss': 'misses'}.get(one, one + 's')}"
 
 
 def _breach(what: str, events: Iterable[CompileEvent], remedy: str) -> str:

@@ -48,6 +48,8 @@ class Frames:
         self._sink = sink
         self._thread = _Thread()
         self._given_up: list[CodeType] = []
+        # By identity: equal code of two functions is compiled for each.
+        self._compiled: dict[int, tuple[CodeType, bool]] = {}
 
     @contextlib.contextmanager
     def call(self, *, whole: bool) -> Iterator[Call]:
@@ -60,8 +62,9 @@ class Frames:
             self._thread.calls.remove(call)
 
     @contextlib.contextmanager
-    def compiling(self, code: CodeType) -> Iterator[None]:
+    def compiling(self, code: CodeType, *, whole: bool) -> Iterator[None]:
         """Around the compilation of a frame."""
+        self._compiled[id(code)] = code, whole
         self._thread.codes.append(code)
         try:
             yield
@@ -86,6 +89,11 @@ class Frames:
         calls = self._thread.calls
         # What a backend raises was judged there; torch only wraps it.
         if not calls or must_pass(error) or private.is_backend_failure(error):
+            if not whole and private.dynamo_setting("suppress_errors"):
+                # Whoever set that wants it eager, and shall see it.
+                self._given_up.append(code)
+                event = CompileEvent("fallback", function=place(code), reason=_reason(error))
+                self._sink.add(event)
             return False
         self._given_up.append(code)
         calls[-1].failures.append((error, private.users_place(error) or place(code)))
@@ -106,11 +114,24 @@ class Frames:
         while self._given_up:
             private.forget_code(self._given_up.pop())
 
+    def forget_compiled(self, *, but_whole: bool = False) -> None:
+        """Let Dynamo compile anew: what runs from its memory breaks no contract.
+
+        Args:
+            but_whole: Whether functions that were compiled as one graph may stay.
+        """
+        for key, (code, whole) in list(self._compiled.items()):
+            if not (whole and but_whole):
+                private.forget_code(code)
+                del self._compiled[key]
+
     def _skip(self, code: CodeType, error: Exception) -> None:
-        where = private.users_place(error)
-        at = f" at {where}" if where else ""
-        reason = one_line(error)
-        self._sink.add(CompileEvent("skip", function=place(code), reason=f"{reason}{at}"))
+        self._sink.add(CompileEvent("skip", function=place(code), reason=_reason(error)))
+
+
+def _reason(error: Exception) -> str:
+    where = private.users_place(error)
+    return one_line(error) + (f" at {where}" if where else "")
 
 
 def place(code: CodeType) -> str:

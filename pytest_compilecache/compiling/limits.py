@@ -36,6 +36,10 @@ class RecompileBudget:
         self._compiles.update(compiles)
         self._exhausted = self._exhausted or limit_hit
 
+    def forget(self) -> None:
+        """Note that all compiled code was forgotten."""
+        self._compiles = Counter(dict.fromkeys(self._compiles, 0))
+
     def renew(self) -> None:
         """Make room for a test."""
         current = private.recompile_limit() if self._compiles else None

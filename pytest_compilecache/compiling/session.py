@@ -13,6 +13,7 @@ from typing import Any
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.backend import GraphCompiler
 from pytest_compilecache.compiling.compiler import Compiler
+from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.failures import Fallbacks, Rule
 from pytest_compilecache.compiling.frames import Frames
@@ -66,14 +67,18 @@ class SessionCompiler:
         watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
         watch.after(private.DECORATORS, guarded(self._note_stances))
 
-    def renew(self, *, eager: bool = False) -> None:
+    def renew(self, *, eager: bool = False, contracts: Contracts | None = None) -> None:
         """Begin another test: everything is told to it anew, and tried anew.
 
         Args:
             eager: Whether it runs eager altogether.
+            contracts: What must hold of it. It holds of what the test compiles, so what an
+                earlier one left compiled is compiled again where that would matter.
         """
         self._fallbacks.renew()
         self._frames.forget()
+        if contracts is not None and (contracts.counting or contracts.fullgraph):
+            self._frames.forget_compiled(but_whole=not contracts.counting)
         self.eager = eager
         self._take_stance()
 

@@ -15,6 +15,7 @@ from pytest_compilecache.compiling.private._caches import (
 )
 from pytest_compilecache.compiling.private._compilers import (
     bound_compilers,
+    compiler_output,
     cpp_compiler,
     is_compiler_failure,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "boxed",
     "clear_inductor_memory",
     "compile_graph",
+    "compiler_output",
     "control_flow_errors",
     "count_compiled_frames",
     "cpp_compiler",

@@ -21,7 +21,7 @@ _EXC = "torch._dynamo.exc"
 class FrameWatcher(Protocol):
     """Who wants to know what becomes of frames."""
 
-    def compiling(self, code: CodeType) -> AbstractContextManager[None]:
+    def compiling(self, code: CodeType, *, whole: bool) -> AbstractContextManager[None]:
         """Around the compilation of a frame."""
 
     def failed(self, code: CodeType, error: Exception, *, whole: bool) -> bool:
@@ -78,7 +78,7 @@ def _watched(
             kwargs["skip"] += 1
         code, whole = asked["code"], bool(asked["one_graph"])
         before = _unimplemented()
-        with watcher.compiling(code):
+        with watcher.compiling(code, whole=whole):
             try:
                 result = original(*args, **kwargs)
             except Exception as error:
