@@ -39,7 +39,8 @@ class Contracts:
     @property
     def any(self) -> bool:
         """Whether anything must hold."""
-        return any(getattr(self, item.name) not in (False, None) for item in fields(self))
+        values = (getattr(self, item.name) for item in fields(self))
+        return any(value is not None and value is not False for value in values)  # 0 is a limit
 
     @property
     def counting(self) -> bool:
@@ -68,7 +69,7 @@ def _graphs(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     most = contracts.max_graphs
     if most is not None and record.graphs > most:
         yield _breach(
-            f"max_graphs={most}, but {record.graphs} graphs were captured",
+            f"max_graphs={most}, but it captured {_number(record.graphs, 'graph')}",
             _events(record, "recompile", "graph_break"),
             "every recompile and every graph break makes one more",
         )

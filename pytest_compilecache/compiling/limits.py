@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.events import shortened
 
 _MESSAGE = "torch._dynamo hit config."
 # Half of Dynamo's accumulated limit, which no setting of ours may exceed.
@@ -90,7 +91,8 @@ class LimitWatch:
 
     def _hear(self, function: str, limit: str, reason: str) -> None:
         value = private.dynamo_setting(limit)
-        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+        why = f"{limit} ({value}) reached; last recompile: {shortened(reason)}"
+        self._note(function.replace("'", ""), why)
 
 
 class _Listener(logging.Handler):

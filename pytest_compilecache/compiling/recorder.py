@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from pytest_compilecache.compiling.builds import BuildCounter
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink, shortened
 from pytest_compilecache.compiling.facts import Compilation, Counts
 
-_NUMBERS = re.compile(r"^\s*\d+/\d+:\s*")  # torch's own of the compilation: "4/0: ..."
 # Torch keeps AOTAutograd's entry only when the backward is compiled, so a test
 # that calls a trainable model forward only finds its kernels and never this.
 _REDONE = "AOTAutograd ran again, the kernels came from the cache"
@@ -115,7 +113,7 @@ def _risen(before: int, now: int) -> int:
 def _recompiles(compilations: list[Compilation]) -> Iterator[CompileEvent]:
     for one in compilations:
         if one.recompile_reason:
-            reason = shortened(_NUMBERS.sub("", one.recompile_reason))
+            reason = shortened(one.recompile_reason)
             yield CompileEvent("recompile", function=one.function, reason=reason)
 
 

@@ -54,7 +54,7 @@ def note_limits(note: Callable[[str, str, str], None]) -> Undo | None:
         if exceeded:
             asked = sys._getframe(1).f_locals  # noqa: SLF001
             code, reason = asked.get("code"), asked.get("recompile_reason")
-            place = f"'{code.co_name}' ({code.co_filename}:{code.co_firstlineno})" if code else ""
+            place = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})" if code else ""
             note(place, str(limit), " ".join(str(reason or "").split()))
         return result
 

@@ -15,6 +15,7 @@ from pytest_compilecache.compiling.private._names import CONVERT_FRAME, DYNAMO_U
 
 _SOFT = ("Unsupported", "UserError")
 _LIMITS = ("RecompileLimitExceeded", "FailOnRecompileLimitHit")
+_LIMIT_SAID = "Dynamo recompile limit exceeded"  # 2.13: an Unsupported like others
 _EXC = "torch._dynamo.exc"
 
 
@@ -116,7 +117,7 @@ def is_soft(error: BaseException) -> bool:
 
 def is_recompile_limit(error: BaseException) -> bool:
     """Whether the error is a recompile limit that was reached."""
-    return isinstance(error, _classes(_LIMITS))
+    return isinstance(error, _classes(_LIMITS)) or str(error).startswith(_LIMIT_SAID)
 
 
 def is_backend_failure(error: BaseException) -> bool:
