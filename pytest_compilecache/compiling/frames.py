@@ -109,6 +109,10 @@ class Frames:
         codes = self._thread.codes
         return place(codes[-1]) if codes else ""
 
+    def give_up(self, code: CodeType) -> None:
+        """Dynamo will run it eager from now on, and not say so again."""
+        self._given_up.append(code)
+
     def forget(self) -> None:
         """Let Dynamo try anew what it gave up: another test must not find it eager, unsaid."""
         while self._given_up:
@@ -134,6 +138,9 @@ def _reason(error: Exception) -> str:
     return one_line(error) + (f" at {where}" if where else "")
 
 
-def place(code: CodeType) -> str:
-    """A function as a person would find it."""
+def place(function: object) -> str:
+    """A function or its code as a person would find it."""
+    code = getattr(function, "__code__", function)
+    if not isinstance(code, CodeType):
+        return getattr(function, "__qualname__", type(function).__qualname__)
     return f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"

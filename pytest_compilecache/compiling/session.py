@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from pytest_compilecache.compiling import private
@@ -16,7 +17,7 @@ from pytest_compilecache.compiling.compiler import Compiler
 from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.failures import Fallbacks, Rule
-from pytest_compilecache.compiling.frames import Frames
+from pytest_compilecache.compiling.frames import Frames, place
 from pytest_compilecache.compiling.repair import Repair
 from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.imports import Callback, ImportWatch
@@ -65,6 +66,7 @@ class SessionCompiler:
         watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))
         watch.after(private.CONVERT_FRAME, guarded(self._watch_frames))
         watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
+        watch.after(private.CONVERT_FRAME, guarded(self._note_disabled_calls))
         watch.after(private.DECORATORS, guarded(self._note_stances))
 
     def renew(self, *, eager: bool = False, contracts: Contracts | None = None) -> None:
@@ -106,6 +108,9 @@ class SessionCompiler:
     def _note_disabled(self) -> None:
         self._keep(private.note_disabled(self._hear_disabled))
 
+    def _note_disabled_calls(self) -> None:
+        self._keep(private.note_disabled_calls(self._hear_disabled_call))
+
     def _note_stances(self) -> None:
         self._keep(private.note_stances(self._hear_stance))
         self._take_stance()
@@ -123,8 +128,13 @@ class SessionCompiler:
             reason = f"torch.compiler.set_stance({stance!r})"
             self._sink.add(CompileEvent("disabled", reason=reason))
 
-    def _hear_disabled(self, function: str) -> None:
+    def _hear_disabled_call(self, code: CodeType) -> None:
+        self._frames.give_up(code)  # Dynamo will not ask again
+        self._hear_disabled(code)
+
+    def _hear_disabled(self, function: object) -> None:
         by = private.turned_off_by()
-        if by:  # else the call itself says disable=True
+        if by and not self.eager:  # else the call itself says disable=True
             reason = f"torch.compile is turned off by {by}"
-            self._sink.add(CompileEvent("disabled", function=function, reason=reason))
+            event = CompileEvent("disabled", function=place(function), reason=reason)
+            self._sink.add(event)
