@@ -68,6 +68,8 @@ class SessionCompiler:
         watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
         watch.after(private.CONVERT_FRAME, guarded(self._note_disabled_calls))
         watch.after(private.DECORATORS, guarded(self._note_stances))
+        # Only then can a stance be set; nothing is compiled before.
+        watch.after(private.DYNAMO, guarded(self._take_stance))
 
     def renew(self, *, eager: bool = False, contracts: Contracts | None = None) -> None:
         """Begin another test: everything is told to it anew, and tried anew.
@@ -113,7 +115,6 @@ class SessionCompiler:
 
     def _note_stances(self) -> None:
         self._keep(private.note_stances(self._hear_stance))
-        self._take_stance()
 
     def _take_stance(self) -> None:
         """Turn compiling off and on, once torch is there to be told."""

@@ -12,6 +12,7 @@ from typing import Any
 from pytest_compilecache.compiling.private._names import (
     CONVERT_FRAME,
     DECORATORS,
+    DYNAMO,
     EVAL_FRAME,
     Undo,
     loaded,
@@ -104,9 +105,9 @@ def force_eager() -> Any:
     """Let everything run eager; the result's ``__exit__`` takes it back.
 
     Returns:
-        A context manager that is entered, or None while Dynamo is not loaded.
+        A context manager that is entered, or None while Dynamo is not loaded to its end.
     """
-    if DECORATORS not in sys.modules:
+    if loaded(DYNAMO, "set_stance") is None:
         return None
     import torch  # noqa: PLC0415
 
