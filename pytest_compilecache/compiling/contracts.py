@@ -39,7 +39,14 @@ class Contracts:
     @property
     def any(self) -> bool:
         """Whether anything must hold."""
-        return any(getattr(self, item.name) not in (False, None) for item in fields(self))
+        values = (getattr(self, item.name) for item in fields(self))
+        return any(value is not None and value is not False for value in values)  # 0 is a limit
+
+    @property
+    def counting(self) -> bool:
+        """Whether it matters how much the test compiles."""
+        most = (self.max_graphs, self.max_graph_breaks, self.max_recompiles)
+        return self.warm or any(each is not None for each in (*most, self.max_compile_seconds))
 
     def breaches(self, record: CompileRecord) -> list[str]:
         """What does not hold of a record, each with its reasons and what to do."""
@@ -62,7 +69,7 @@ def _graphs(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     most = contracts.max_graphs
     if most is not None and record.graphs > most:
         yield _breach(
-            f"max_graphs={most}, but {record.graphs} graphs were captured",
+            f"max_graphs={most}, but it captured {_number(record.graphs, 'graph')}",
             _events(record, "recompile", "graph_break"),
             "every recompile and every graph break makes one more",
         )
@@ -92,7 +99,7 @@ def _recompiles(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
 def _seconds(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     most = contracts.max_compile_seconds
     if most is not None and record.seconds > most:
-        cold = f"{record.count('miss')} misses, {record.builds} builds"
+        cold = f"{_number(record.count('miss'), 'miss')}, {_number(record.builds, 'build')}"
         yield _breach(
             f"max_compile_seconds={most:g}, but compiling took {record.seconds:.1f} s ({cold})",
             (),
@@ -106,8 +113,8 @@ def _warm(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
     if not record.compiled:
         what = "nothing was compiled"
     else:
-        built = f"{record.count('miss')} misses, {record.count('hit')} hits, {record.builds} builds"
-        what = f"not all came from the cache: {built}"
+        found = f"{_number(record.count('miss'), 'miss')}, {_number(record.count('hit'), 'hit')}"
+        what = f"not all came from the cache: {found}, {_number(record.builds, 'build')}"
     yield _breach(
         f"warm=True, but {what}",
         _events(record, "miss", "bypass", "fallback", "limit", "isa", "repair"),
@@ -149,6 +156,10 @@ def _count(events: Iterable[CompileEvent]) -> int:
 def _times(events: Iterable[CompileEvent]) -> str:
     count = _count(events)
     return "once" if count == 1 else f"{count} times"
+
+
+def _number(count: int, one: str) -> str:
+    return f"{count} {one if count == 1 else {'miss': 'misses'}.get(one, one + 's')}"
 
 
 def _breach(what: str, events: Iterable[CompileEvent], remedy: str) -> str:

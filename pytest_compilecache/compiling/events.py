@@ -116,12 +116,15 @@ _FOR_DEVELOPERS = re.compile(
     r"\s*(?:Developer debug context:|For more details about this graph break|"
     r"Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace|\(legend:)",
 )
+# The number of a compilation, in front of why it was needed again: "4/0: ...".
+_NUMBER = re.compile(r"^\s*\d+/\d+:\s*")
 _LONGEST_REASON = 400
 
 
 def shortened(reason: str) -> str:
     """A reason of torch's on one line, without what only torch's developers need."""
-    text = " ".join(_FOR_DEVELOPERS.split(reason, maxsplit=1)[0].split())
+    text = _NUMBER.sub("", _FOR_DEVELOPERS.split(reason, maxsplit=1)[0])
+    text = " ".join(text.split())
     if len(text) <= _LONGEST_REASON:
         return text
     return text[:_LONGEST_REASON].rsplit(" ", 1)[0] + " …"

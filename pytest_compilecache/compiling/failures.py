@@ -94,19 +94,30 @@ class Fallbacks:
     def describe(self, error: Exception, function: str = "", *, whole: bool = False) -> Failure:
         """An error as a failure."""
         broken = self._diagnose(error) if self._diagnose else ""
-        reason = broken or one_line(innermost(error))
+        inner = innermost(error)
+        said = private.compiler_output(inner)
+        reason = broken or (
+            f"{type(inner).__name__}: {shortened(said)}" if said else one_line(inner)
+        )
         return Failure(reason, function, error, bool(broken), whole)
 
     def tell(self, failure: Failure) -> None:
-        """Tell a failure, unless this test was told the same already."""
+        """Tell a failure, unless this test was told the same already.
+
+        Raises:
+            BaseException: What the rule raises; nothing runs eager then.
+        """
+        with self._lock:
+            if failure in self._told:
+                return
+        self.rule(failure)
+        # Not before: what is forbidden once is forbidden again, and has not run eager.
         with self._lock:
             if failure in self._told:
                 return
             self._told.add(failure)
-        self._listener.add(
-            CompileEvent("fallback", function=failure.function, reason=failure.reason)
-        )
-        self.rule(failure)
+        event = CompileEvent("fallback", function=failure.function, reason=failure.reason)
+        self._listener.add(event)
 
     def telling(self, failure: Failure, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function that tells of the failure whenever it runs, first of all in a later test."""

@@ -48,6 +48,8 @@ class Frames:
         self._sink = sink
         self._thread = _Thread()
         self._given_up: list[CodeType] = []
+        # By identity: equal code of two functions is compiled for each.
+        self._compiled: dict[int, tuple[CodeType, bool]] = {}
 
     @contextlib.contextmanager
     def call(self, *, whole: bool) -> Iterator[Call]:
@@ -60,8 +62,9 @@ class Frames:
             self._thread.calls.remove(call)
 
     @contextlib.contextmanager
-    def compiling(self, code: CodeType) -> Iterator[None]:
+    def compiling(self, code: CodeType, *, whole: bool) -> Iterator[None]:
         """Around the compilation of a frame."""
+        self._compiled[id(code)] = code, whole
         self._thread.codes.append(code)
         try:
             yield
@@ -86,6 +89,11 @@ class Frames:
         calls = self._thread.calls
         # What a backend raises was judged there; torch only wraps it.
         if not calls or must_pass(error) or private.is_backend_failure(error):
+            if not whole and private.dynamo_setting("suppress_errors"):
+                # Whoever set that wants it eager, and shall see it.
+                self._given_up.append(code)
+                event = CompileEvent("fallback", function=place(code), reason=_reason(error))
+                self._sink.add(event)
             return False
         self._given_up.append(code)
         calls[-1].failures.append((error, private.users_place(error) or place(code)))
@@ -101,18 +109,38 @@ class Frames:
         codes = self._thread.codes
         return place(codes[-1]) if codes else ""
 
+    def give_up(self, code: CodeType) -> None:
+        """Dynamo will run it eager from now on, and not say so again."""
+        self._given_up.append(code)
+
     def forget(self) -> None:
         """Let Dynamo try anew what it gave up: another test must not find it eager, unsaid."""
         while self._given_up:
             private.forget_code(self._given_up.pop())
 
+    def forget_compiled(self, *, but_whole: bool = False) -> None:
+        """Let Dynamo compile anew: what runs from its memory breaks no contract.
+
+        Args:
+            but_whole: Whether functions that were compiled as one graph may stay.
+        """
+        for key, (code, whole) in list(self._compiled.items()):
+            if not (whole and but_whole):
+                private.forget_code(code)
+                del self._compiled[key]
+
     def _skip(self, code: CodeType, error: Exception) -> None:
-        where = private.users_place(error)
-        at = f" at {where}" if where else ""
-        reason = one_line(error)
-        self._sink.add(CompileEvent("skip", function=place(code), reason=f"{reason}{at}"))
+        self._sink.add(CompileEvent("skip", function=place(code), reason=_reason(error)))
 
 
-def place(code: CodeType) -> str:
-    """A function as a person would find it."""
+def _reason(error: Exception) -> str:
+    where = private.users_place(error)
+    return one_line(error) + (f" at {where}" if where else "")
+
+
+def place(function: object) -> str:
+    """A function or its code as a person would find it."""
+    code = getattr(function, "__code__", function)
+    if not isinstance(code, CodeType):
+        return getattr(function, "__qualname__", type(function).__qualname__)
     return f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"

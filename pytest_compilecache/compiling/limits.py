@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.events import shortened
 
 _MESSAGE = "torch._dynamo hit config."
 # Half of Dynamo's accumulated limit, which no setting of ours may exceed.
@@ -35,6 +36,10 @@ class RecompileBudget:
         """Note how often each function was compiled since the last call."""
         self._compiles.update(compiles)
         self._exhausted = self._exhausted or limit_hit
+
+    def forget(self) -> None:
+        """Note that all compiled code was forgotten."""
+        self._compiles = Counter(dict.fromkeys(self._compiles, 0))
 
     def renew(self) -> None:
         """Make room for a test."""
@@ -86,7 +91,8 @@ class LimitWatch:
 
     def _hear(self, function: str, limit: str, reason: str) -> None:
         value = private.dynamo_setting(limit)
-        self._note(function, f"{limit} ({value}) reached; last recompile: {reason}")
+        why = f"{limit} ({value}) reached; last recompile: {shortened(reason)}"
+        self._note(function.replace("'", ""), why)
 
 
 class _Listener(logging.Handler):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.announcing import Hearing
 from pytest_compilecache.compiling.backend import GraphCompiler
 from pytest_compilecache.compiling.compiler import Compiler
+from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.failures import Fallbacks, Rule
-from pytest_compilecache.compiling.frames import Frames
+from pytest_compilecache.compiling.frames import Frames, place
 from pytest_compilecache.compiling.repair import Repair
 from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.imports import Callback, ImportWatch
@@ -67,16 +69,23 @@ class SessionCompiler:
         watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))
         watch.after(private.CONVERT_FRAME, guarded(self._watch_frames))
         watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
+        watch.after(private.CONVERT_FRAME, guarded(self._note_disabled_calls))
         watch.after(private.DECORATORS, guarded(self._note_stances))
+        # Only then can a stance be set; nothing is compiled before.
+        watch.after(private.DYNAMO, guarded(self._take_stance))
 
-    def renew(self, *, eager: bool = False) -> None:
+    def renew(self, *, eager: bool = False, contracts: Contracts | None = None) -> None:
         """Begin another test: everything is told to it anew, and tried anew.
 
         Args:
             eager: Whether it runs eager altogether.
+            contracts: What must hold of it. It holds of what the test compiles, so what an
+                earlier one left compiled is compiled again where that would matter.
         """
         self._fallbacks.renew()
         self._frames.forget()
+        if contracts is not None and (contracts.counting or contracts.fullgraph):
+            self._frames.forget_compiled(but_whole=not contracts.counting)
         self.eager = eager
         self._take_stance()
 
@@ -105,13 +114,15 @@ class SessionCompiler:
     def _note_disabled(self) -> None:
         self._keep(private.note_disabled(self._hear_disabled))
 
+    def _note_disabled_calls(self) -> None:
+        self._keep(private.note_disabled_calls(self._hear_disabled_call))
+
     def _note_stances(self) -> None:
         self._keep(private.note_stances(self._hear_stance))
-        self._take_stance()
 
     def _take_stance(self) -> None:
         """Turn compiling off and on, once torch is there to be told."""
-        if self.eager and self._stance is None and private.dynamo_loaded():
+        if self.eager and self._stance is None and private.ForceEager.possible():
             self._stance = private.ForceEager()
             self._stance.__enter__()
         elif not self.eager and self._stance is not None:
@@ -122,8 +133,13 @@ class SessionCompiler:
         reason = f"torch.compiler.set_stance({stance!r})"
         self._sink.add(CompileEvent("disabled", reason=reason))
 
-    def _hear_disabled(self, function: str) -> None:
+    def _hear_disabled_call(self, code: CodeType) -> None:
+        self._frames.give_up(code)  # Dynamo will not ask again
+        self._hear_disabled(code)
+
+    def _hear_disabled(self, function: object) -> None:
         by = private.turned_off_by()
-        if by:  # else the call itself says disable=True
+        if by and not self.eager:  # else the call itself says disable=True
             reason = f"torch.compile is turned off by {by}"
-            self._sink.add(CompileEvent("disabled", function=function, reason=reason))
+            event = CompileEvent("disabled", function=place(function), reason=reason)
+            self._sink.add(event)

@@ -26,6 +26,10 @@ _IMPATIENT_SECONDS = 1.0
 _LONGEST = 200
 _REMEDY = "install a C++ compiler (g++), or name one that works in CXX"
 _FULL = "No space left"
+_ROOM = (
+    "free some space, or let TMPDIR (for the compiler) and --compilecache-dir (for the cache) "
+    "name folders that have some"
+)
 
 Run = Callable[[Sequence[str], Path], None]
 
@@ -58,6 +62,8 @@ class Toolchain:
 
     def diagnose(self, error: BaseException) -> str:
         """What is wrong with the compiler, with the remedy; empty when it is not to blame."""
+        if any(_no_room(each) for each in chain(error)):
+            return f"nothing can be compiled, for no space is left on the device; {_ROOM}"
         if not any(private.is_compiler_failure(each) for each in chain(error)):
             return ""
         name = private.cpp_compiler()
@@ -85,18 +91,20 @@ class Toolchain:
 
 def _status(name: str, code: int, said: str) -> str:
     status = f"exits with {code}" + (f" ({said})" if said else "")
-    remedy = _room() if _FULL in said else _REMEDY
+    remedy = _ROOM if _FULL in said else _REMEDY
     return f"the C++ compiler {name!r} {status} on an empty program; {remedy}"
 
 
 def _unusable(name: str, error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
-        return f"nothing can be compiled: {error.strerror}: {error.filename}; {_room()}"
+        return f"nothing can be compiled: {error.strerror}: {error.filename}; {_ROOM}"
     return f"the C++ compiler {name!r} cannot run: {error.strerror or error}; {_REMEDY}"
 
 
-def _room() -> str:
-    return "free some space, or set TMPDIR to a folder that has some"
+def _no_room(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return _FULL in private.compiler_output(error)
 
 
 def _compile_program(seconds: float, command: Sequence[str], folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pytest_compilecache.plugin.session import CompileSession
 
 if TYPE_CHECKING:
+    from pytest_compilecache.compiling.contracts import Contracts
     from pytest_compilecache.compiling.events import CompileRecord
     from pytest_compilecache.report.figures import SessionFigures
 
@@ -40,12 +41,12 @@ class Collecting:
         self._so_far: dict[str, CompileRecord] = {}
         self._earlier: dict[str, CompileRecord] = {}
 
-    def begin_test(self) -> None:
+    def begin_test(self, contracts: Contracts) -> None:
         """A test is set up; what was compiled before it is not its own."""
         engine = self.session.engine
         if engine is not None:
             self.add_outside(engine.drain())
-            engine.begin_test()
+            engine.begin_test(contracts)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

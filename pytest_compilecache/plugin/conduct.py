@@ -44,7 +44,7 @@ class Conduct:
         if (mode or self._policy.default) == "fail":
             contracts = replace(contracts, never_eager=True)
         item.stash[CONTRACTS] = contracts
-        self._collecting.begin_test()
+        self._collecting.begin_test(contracts)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:

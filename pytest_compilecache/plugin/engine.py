@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_compilecache.cache import CacheResult, Trouble, restore, save, trouble
 from pytest_compilecache.compiling import private
+from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
 from pytest_compilecache.compiling.failures import allow
 from pytest_compilecache.compiling.limits import LimitWatch, RecompileBudget
@@ -93,11 +94,13 @@ class Engine:
         self._undo.append(self.compiling.undo)
         self.recorder.begin()
 
-    def begin_test(self) -> None:
+    def begin_test(self, contracts: Contracts) -> None:
         """Give the next test the whole recompile limit, and tell it everything anew."""
         self.recorder.fresh = False
+        if contracts.counting:
+            self.budget.forget()
         self.budget.renew()
-        self.compiling.renew(eager=self._session.eager)
+        self.compiling.renew(eager=self._session.eager, contracts=contracts)
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""

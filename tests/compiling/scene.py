@@ -7,6 +7,7 @@ compiler is another: it hands graphs back as they are instead of calling g++.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,9 +64,10 @@ class Scene:
     def __init__(self, item: pytest.Item | None = None, mode: FallbackMode = "eager") -> None:
         self.sink = EventSink()
         self.policy = FallbackPolicy()
+        self.set_aside: list[Path] = []
         self._item = item
         rule = allow if item is None else self.policy
-        self.session = SessionCompiler(self.sink, rule, lambda _: False)
+        self.session = SessionCompiler(self.sink, rule, self._set_aside)
         self.session.attach(ImportWatch(), lambda callback: callback)
         self.begin_test(mode)
 
@@ -78,6 +80,10 @@ class Scene:
     def compile(self, target: Any, **options: Any) -> Any:
         """As our fixtures compile."""
         return self.session.compiler.compile(target, CompileOptions(**options))
+
+    def _set_aside(self, library: Path) -> bool:
+        self.set_aside.append(library)
+        return True
 
     def kinds(self) -> list[EventKind]:
         return [event.kind for event in self.sink.waiting]

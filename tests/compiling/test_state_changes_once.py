@@ -1,4 +1,4 @@
-"""Whatever fails to compile, and when: results and state are eager's, and nothing is applied twice."""
+"""Whatever fails to compile: results and state are those of eager, and nothing is applied twice."""
 
 from __future__ import annotations
 

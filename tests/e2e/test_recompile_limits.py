@@ -108,4 +108,4 @@ def test_test_that_itself_exceeds_the_limit_is_reported_and_hurts_no_other(
     run = machine.pytest(cwd=project(test_greedy=GREEDY))
     assert run.code == 0, run.out
     assert "reached the recompile limit and ran eager:" in run.out
-    run.line(r"test_greedy\.py::test_greedy: 'f' \(.*test_greedy\.py:\d+\): recompile_limit")
+    run.line(r"test_greedy\.py::test_greedy: f \(.*test_greedy\.py:\d+\): recompile_limit")

@@ -69,6 +69,16 @@ def test_users_own_limit_is_the_base_and_is_given_back(dynamo: FakeDynamo):
     assert dynamo.limit == 2
 
 
+def test_forgotten_code_lends_nothing(dynamo: FakeDynamo):
+    budget = RecompileBudget()
+    budget.spend({"f": 10}, limit_hit=False)
+    budget.renew()
+    assert dynamo.limit == 18
+    budget.forget()
+    budget.renew()
+    assert dynamo.limit == 8
+
+
 def test_many_functions_lend_each_other_next_to_nothing(dynamo: FakeDynamo):
     budget = RecompileBudget()
     budget.spend({f"f{number}": 1 for number in range(100)}, limit_hit=False)

@@ -16,6 +16,7 @@ from pytest_compilecache.compiling.private._caches import (
 )
 from pytest_compilecache.compiling.private._compilers import (
     bound_compilers,
+    compiler_output,
     cpp_compiler,
     is_compiler_failure,
 )
@@ -24,6 +25,7 @@ from pytest_compilecache.compiling.private._dynamo import (
     current_stance,
     dynamo_setting,
     note_disabled,
+    note_disabled_calls,
     note_limits,
     note_stances,
     recompile_limit,
@@ -79,6 +81,7 @@ from pytest_compilecache.compiling.private._names import (
     CONVERT_FRAME,
     CPP_BUILDER,
     DECORATORS,
+    DYNAMO,
     DYNAMO_UTILS,
     EVAL_FRAME,
     Undo,
@@ -92,6 +95,7 @@ __all__ = [
     "CONVERT_FRAME",
     "CPP_BUILDER",
     "DECORATORS",
+    "DYNAMO",
     "DYNAMO_UTILS",
     "EVAL_FRAME",
     "GUARDED",
@@ -108,6 +112,7 @@ __all__ = [
     "boxed",
     "clear_inductor_memory",
     "compile_graph",
+    "compiler_output",
     "compiles_itself",
     "control_flow_errors",
     "count_compiled_frames",
@@ -133,6 +138,7 @@ __all__ = [
     "mode_options",
     "note_bypasses",
     "note_disabled",
+    "note_disabled_calls",
     "note_limits",
     "note_stances",
     "original_of",

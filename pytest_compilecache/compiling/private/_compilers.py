@@ -58,6 +58,14 @@ def cpp_compiler() -> str:
     return str(named[0]) if named else os.environ.get("CXX", "g++")
 
 
+def compiler_output(error: BaseException) -> str:
+    """What the C++ compiler said, without the command that torch puts before it, or empty."""
+    failed = loaded(_INDUCTOR_EXC, "CppCompileError")
+    if failed is None or not isinstance(error, failed):
+        return ""
+    return str(error).partition("\nOutput:\n")[2].strip()
+
+
 def is_compiler_failure(error: BaseException) -> bool:
     """Whether the C++ compiler failed, is missing or does not answer."""
     names = ("InvalidCxxCompiler", "CppCompileError")

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from types import CodeType, FrameType
 from typing import Any
 
 from pytest_compilecache.compiling.private._names import (
@@ -56,7 +57,7 @@ def note_limits(note: Callable[[str, str, str], None]) -> Undo | None:
         if exceeded:
             asked = sys._getframe(1).f_locals  # noqa: SLF001
             code, reason = asked.get("code"), asked.get("recompile_reason")
-            place = f"'{code.co_name}' ({code.co_filename}:{code.co_firstlineno})" if code else ""
+            place = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})" if code else ""
             note(place, str(limit), " ".join(str(reason or "").split()))
         return result
 
@@ -108,6 +109,11 @@ _OURS: ContextVar[bool] = ContextVar("ours", default=False)
 class ForceEager:
     """Lets everything run eager while it is entered. Dynamo must be loaded."""
 
+    @staticmethod
+    def possible() -> bool:
+        """Whether Dynamo is loaded so far that it takes stances."""
+        return loaded(DECORATORS, "set_stance") is not None
+
     def __enter__(self) -> None:
         """Take the stance."""
         # Not torch.compiler's, which fails in the middle of Dynamo's import.
@@ -135,7 +141,7 @@ def current_stance() -> str:
     return str(getattr(loaded(EVAL_FRAME, "_stance"), "stance", "default"))
 
 
-def note_disabled(note: Callable[[str], None]) -> Undo | None:
+def note_disabled(note: Callable[[Any], None]) -> Undo | None:
     """Tell when ``torch.compile`` hands a function back as it is, because it is turned off."""
     decorator = loaded(EVAL_FRAME, "_NullDecorator")
     original = vars(decorator).get("__call__") if decorator is not None else None
@@ -144,7 +150,7 @@ def note_disabled(note: Callable[[str], None]) -> Undo | None:
 
     @functools.wraps(original)
     def noting(self: Any, function: Any) -> Any:
-        note(getattr(function, "__qualname__", type(function).__qualname__))
+        note(function)
         return original(self, function)
 
     decorator.__call__ = noting
@@ -153,6 +159,36 @@ def note_disabled(note: Callable[[str], None]) -> Undo | None:
         decorator.__call__ = original
 
     return undo
+
+
+def note_disabled_calls(note: Callable[[CodeType], None]) -> Undo | None:
+    """Tell of calls of compiled functions that Dynamo leaves eager, for its settings say so.
+
+    Dynamo asks for the first instruction of every frame that it looks at. To wrap what
+    asks would put a frame of ours among those that Dynamo looks through.
+    """
+    module = sys.modules.get(CONVERT_FRAME)
+    original = getattr(module, "first_real_inst_idx", None)
+    if module is None or original is None:
+        return None
+
+    @functools.wraps(original)
+    def asking(code: CodeType) -> Any:
+        # Of the frames below it, such as a module's parts, there is no news.
+        if dynamo_setting("disable") and _called_by_dynamo(sys._getframe(1).f_back):  # noqa: SLF001
+            note(code)
+        return original(code)
+
+    module.first_real_inst_idx = asking  # type: ignore[attr-defined]
+
+    def undo() -> None:
+        module.first_real_inst_idx = original  # type: ignore[attr-defined]
+
+    return undo
+
+
+def _called_by_dynamo(caller: FrameType | None) -> bool:
+    return caller is not None and caller.f_globals.get("__name__") == EVAL_FRAME
 
 
 def turned_off_by() -> str:

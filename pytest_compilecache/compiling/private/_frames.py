@@ -15,13 +15,14 @@ from pytest_compilecache.compiling.private._names import CONVERT_FRAME, DYNAMO_U
 
 _SOFT = ("Unsupported", "UserError")
 _LIMITS = ("RecompileLimitExceeded", "FailOnRecompileLimitHit")
+_LIMIT_SAID = "Dynamo recompile limit exceeded"  # 2.13: an Unsupported like others
 _EXC = "torch._dynamo.exc"
 
 
 class FrameWatcher(Protocol):
     """Who wants to know what becomes of frames."""
 
-    def compiling(self, code: CodeType) -> AbstractContextManager[None]:
+    def compiling(self, code: CodeType, *, whole: bool) -> AbstractContextManager[None]:
         """Around the compilation of a frame."""
 
     def failed(self, code: CodeType, error: Exception, *, whole: bool) -> bool:
@@ -78,7 +79,7 @@ def _watched(
             kwargs["skip"] += 1
         code, whole = asked["code"], bool(asked["one_graph"])
         before = _unimplemented()
-        with watcher.compiling(code):
+        with watcher.compiling(code, whole=whole):
             try:
                 result = original(*args, **kwargs)
             except Exception as error:
@@ -116,7 +117,7 @@ def is_soft(error: BaseException) -> bool:
 
 def is_recompile_limit(error: BaseException) -> bool:
     """Whether the error is a recompile limit that was reached."""
-    return isinstance(error, _classes(_LIMITS))
+    return isinstance(error, _classes(_LIMITS)) or str(error).startswith(_LIMIT_SAID)
 
 
 def is_backend_failure(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 CODECACHE = "torch._inductor.codecache"
 AUTOGRAD_CACHE = "torch._functorch._aot_autograd.autograd_cache"
 DYNAMO_UTILS = "torch._dynamo.utils"
+DYNAMO = "torch._dynamo"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
 DECORATORS = "torch._dynamo.decorators"
 EVAL_FRAME = "torch._dynamo.eval_frame"
