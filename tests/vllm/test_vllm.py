@@ -74,7 +74,8 @@ class Host:
         log = self.machine.root / "serve.log"
         started = time.monotonic()
         with self._running(port, health, log):
-            wait_for(lambda: _answers(health) or _ended(log), "vLLM's health", _PATIENCE)
+            wait_for(lambda: _answers(health) or _failed(log), "vLLM's health", _PATIENCE)
+            assert not _failed(log), log.read_text()
             answer = self._ask(port)
             seconds = time.monotonic() - started
             wait_for(lambda: _settled(log.read_text()), "the save, or the word that none is due")
@@ -171,7 +172,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _ended(log: Path) -> bool:
+def _failed(log: Path) -> bool:
     return "Traceback" in log.read_text()
 
 
