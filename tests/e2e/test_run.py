@@ -136,6 +136,21 @@ def test_protected_processes_and_commands_find_nothing_of_each_other(
     assert there.out.splitlines()[0] == "kernel = 'ours'"
 
 
+def test_command_that_loads_by_itself_is_protected_as_ever(replica: Replica):
+    """It does not take our variables for its user's."""
+    program = (
+        "import os; print(os.environ['TORCHINDUCTOR_CACHE_DIR'])\n"
+        "from pytest_compilecache import load_compile_cache\n"
+        "print(load_compile_cache().name)\n"
+        "print(os.environ['TORCHINDUCTOR_CACHE_DIR'])\n"
+    )
+    ended = replica.start("run", "--json", "--", sys.executable, "-c", program).end()
+    ours, loaded, its_own = ended.out.splitlines()[:3]
+    assert loaded == "DOES_NOT_EXIST"
+    assert Path(ours).name == Path(its_own).name == "inductor"
+    assert ours != its_own
+
+
 def test_entries_of_a_workspace_with_a_torn_probe_are_dropped_and_not_saved(
     replica: Replica, store: Path
 ):

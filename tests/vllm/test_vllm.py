@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -145,13 +145,20 @@ def expected(model: Path) -> str:
     return text
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name: vLLM's sockets lie in its temp directory."""
+    with tempfile.TemporaryDirectory(prefix="vllm-") as name:
+        yield Path(name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["run", "watch"])
 def test_vllm_starts_from_the_store_as_from_its_own_cache(
-    way: str, model: Path, expected: str, tmp_path: Path
+    way: str, model: Path, expected: str, folder: Path
 ):
-    host = Host(Machine(tmp_path / "machine"), model, way)
-    host.machine.variables["B10FS_CACHE_DIR"] = str(tmp_path / "store")
+    host = Host(Machine(folder / "machine"), model, way)
+    host.machine.variables["B10FS_CACHE_DIR"] = str(folder / "store")
     cold = host.serve()
     assert len(cold.built) > 5, "vLLM compiled nothing here, so this test shows nothing"
     assert "compile cache: saved" in cold.out
@@ -161,7 +168,6 @@ def test_vllm_starts_from_the_store_as_from_its_own_cache(
     assert "compile cache: loaded" in restored.out
     assert restored.built == left_in_place.built == ()
     assert [each.answer for each in (cold, left_in_place, restored)] == [expected] * 3
-    shutil.rmtree(tmp_path / "store")
 
 
 def _answers(url: str) -> bool:
