@@ -47,8 +47,12 @@ def _wide_fault(path: str) -> str | None:
     return "is too long" if len(path.encode()) > MAX_PATH_BYTES else None
 
 
-# guarded/fxgraph/<2 letters>/<key>/<entry> and guarded/aotautograd/<key>/<entry>
-_ENTRY = re.compile(r"((?:inductor/guarded|unguarded)/(?:fxgraph/[^/]+|aotautograd)/[^/]+)/[^/]+")
+# fxgraph/<2 letters>/<key>/<entry> and aotautograd/<key>/<entry>. vLLM has a folder of
+# Inductor's for every model.
+_ENTRY = re.compile(
+    r"((?:inductor/guarded|unguarded|vllm/(?:[^/]+/)*inductor_cache)"
+    r"/(?:fxgraph/[^/]+|aotautograd)/[^/]+)/[^/]+"
+)
 
 
 def cache_key_of(path: str) -> str | None:

@@ -136,6 +136,8 @@ class _Guardian:
         self._parent = parent
         self._kill_after = kill_after
         self._deadline: float | None = None
+        # Forgotten, it would reap the command, and keep its status to itself.
+        self._command: subprocess.Popen[bytes] | None = None
 
     def guard(self, command: list[str], mask: Iterable[int]) -> None:
         """Start the command, and return when nothing of it is left."""
@@ -158,12 +160,12 @@ class _Guardian:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
         try:
-            started = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509, S603
+            self._command = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509, S603
         except OSError as error:
             self._say(errno=error.errno, reason=error.strerror or str(error))
             return 0
-        self._say(pid=started.pid)
-        return started.pid
+        self._say(pid=self._command.pid)
+        return self._command.pid
 
     def _wait(self, pid: int) -> int | None:
         """Pass signals on until the command ends; None where our parent died before."""
