@@ -123,9 +123,7 @@ def _warm(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
 
 
 def _never_eager(contracts: Contracts, record: CompileRecord) -> Iterator[str]:
-    eager = _events(record, "fallback", "limit", "disabled")
-    if not record.graphs:  # Dynamo skipped all that there was
-        eager += _events(record, "skip")
+    eager = _events(record, "fallback", "limit", "skip", "disabled")
     if contracts.never_eager and eager:
         yield _breach(
             f"fallback='fail', but what was to be compiled ran eager {_times(eager)}",

@@ -26,10 +26,11 @@ class _Bounded:
             return found
 
         @functools.wraps(found)
-        def bounded(command: Any, *args: Any, **kwargs: Any) -> Any:
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            command = args[0] if args else kwargs.get("args", ())  # torch 2.7 names it
             words = [command] if isinstance(command, (str, bytes)) else list(command)
             kwargs.setdefault("timeout", self._seconds(words))
-            return found(command, *args, **kwargs)
+            return found(*args, **kwargs)
 
         return bounded
 
