@@ -15,6 +15,8 @@ from pytest_compilecache.compiling.frames import Call, Frames
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.preparing import compile_prepared
 
+_NOT_ENABLED = "its options say enabled=False"
+
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
@@ -41,6 +43,9 @@ class Compiler:
             CompileOptionError: An option does not suit the target.
             RuntimeError: Torch knows no such mode, option or backend.
         """
+        if not options.enabled and not options.ipex:  # as a server's config may say
+            event = CompileEvent("disabled", function=name_of(target), reason=_NOT_ENABLED)
+            self.listener.add(event)
         return compile_prepared(target, options, functools.partial(self._compile, options))
 
     def _compile(self, options: CompileOptions, target: Any) -> Any:
@@ -105,3 +110,8 @@ class Compiler:
                 event = CompileEvent("graph_break", function=function, reason=failure.reason)
                 self.listener.add(event)
             self.graphs.fallbacks.tell(failure)
+
+
+def name_of(target: Any) -> str:
+    """A model or function as a person would name it."""
+    return str(getattr(target, "__qualname__", type(target).__qualname__))

@@ -14,6 +14,7 @@ import pytest
 from pytest_compilecache.plugin.session import CompileSession
 
 if TYPE_CHECKING:
+    from pytest_compilecache.compiling.options import CompileOptions
     from pytest_compilecache.plugin.stats import CompileCacheFacts, CompileStats
 
 SESSION = pytest.StashKey[CompileSession]()
@@ -24,7 +25,8 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """A function that compiles a model or function as the test's mark says.
 
     ``compile_model(model, **overrides)`` takes torch.compile's arguments over the
-    mark's. A graph that does not compile runs eager and is reported.
+    mark's, and ``compile_model(model, options)`` a server's ``CompileOptions`` in place
+    of the mark's. A graph that does not compile runs eager and is reported.
     """
     from pytest_compilecache.plugin.conduct import CONTRACTS  # noqa: PLC0415
     from pytest_compilecache.plugin.marks import marked  # noqa: PLC0415
@@ -34,8 +36,8 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     session = request.config.stash[SESSION]
     compiler = session.start_engine().compiling.compiler
 
-    def compile_it(model: Any, **overrides: Any) -> Any:
-        asked = replace(options, **overrides)
+    def compile_it(model: Any, given: CompileOptions | None = None, /, **overrides: Any) -> Any:
+        asked = replace(given or options, **overrides)
         if session.eager:
             return model
         if asked.fullgraph and CONTRACTS in item.stash:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,9 @@ _NOT_NAMED = frozenset({"fullgraph", "never_eager"})
 _CONTRACTS = tuple(
     item.name for item in dataclasses.fields(Contracts) if item.name not in _NOT_NAMED
 )
+# Torch takes one of them; a mark that gives one takes the project's other one back.
+_EXCLUSIVE = {"mode": "options", "options": "mode"}
+_PROJECT = pytest.StashKey[Mapping[str, Any]]()
 _KNOWN = (*_OPTIONS, *_CONTRACTS, "fallback")
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "mode": (str, type(None)),
@@ -52,7 +56,7 @@ def is_marked(item: pytest.Item) -> bool:
 
 
 def marked(item: pytest.Item) -> Marked:
-    """The merged arguments of the marks on an item, the nearest mark first.
+    """The merged arguments of the marks on an item, the nearest first, over the project's.
 
     Raises:
         pytest.UsageError: An argument is unknown or contradicts another.
@@ -61,6 +65,9 @@ def marked(item: pytest.Item) -> Marked:
     for node, mark in item.iter_markers_with_node(NAME):
         _check(item, node, mark)
         for name, value in mark.kwargs.items():
+            merged.setdefault(name, value)
+    for name, value in project_options(item.config).items():
+        if not {name, _EXCLUSIVE.get(name)} & merged.keys():
             merged.setdefault(name, value)
     fallback = merged.pop("fallback", None)
     contracts = {name: merged.pop(name) for name in _CONTRACTS if name in merged}
@@ -75,6 +82,27 @@ def marked(item: pytest.Item) -> Marked:
     except ValueError as error:
         raise pytest.UsageError(f"{item.nodeid}: mark 'compiled': {error}") from None
     return Marked(options, Contracts(fullgraph=fullgraph, **contracts), fallback)
+
+
+def project_options(config: pytest.Config) -> Mapping[str, Any]:
+    """The options in the project's pyproject.toml, ``[tool.compilecache.compile]``.
+
+    Raises:
+        pytest.UsageError: One of them cannot be used.
+    """
+    if _PROJECT not in config.stash:
+        file = config.rootpath / "pyproject.toml"
+        try:
+            config.stash[_PROJECT] = _read(file) if file.is_file() else {}
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_PROJECT]
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    given, default = CompileOptions.from_pyproject(file), CompileOptions()
+    values = {name: getattr(given, name) for name in _OPTIONS}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 def faults(items: Iterable[pytest.Item]) -> list[str]:

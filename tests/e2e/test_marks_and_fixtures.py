@@ -169,3 +169,46 @@ def test_wrong_mark_fails_collection_with_the_tests_name(
         assert "test_mark.py::test_it: mark 'compiled'" in run.out
         assert message in run.out
         assert "INTERNALERROR" not in run.out
+
+
+SERVED = """
+    import pytest, torch
+    from pytest_compilecache import CompileOptions
+
+    def double(x):
+        return x * 2
+
+    def test_project_says_which_backend(compile_model):
+        with pytest.raises(Exception, match="nowhere"):
+            compile_model(double)
+
+    @pytest.mark.compiled(backend="eager")
+    def test_mark_comes_before_the_project(compile_model, compile_stats):
+        assert compile_model(double)(torch.ones(2)).tolist() == [2, 2]
+        assert compile_stats.graphs == 1
+
+    def test_options_of_a_server_come_before_both(compile_model, compile_stats):
+        served = {"pt2": {"compile": {"enable": True, "backend": "aot_eager"}}}
+        compiled = compile_model(double, CompileOptions.from_torchserve(served))
+        assert compiled(torch.ones(2)).tolist() == [2, 2]
+        assert compile_stats.graphs == 1
+
+    def test_server_that_does_not_compile_is_told(compile_model, compile_stats):
+        served = {"pt2": {"compile": {"enable": False}}}
+        assert compile_model(double, CompileOptions.from_torchserve(served)) is double
+        assert [event.kind for event in compile_stats.events] == ["disabled"]
+"""
+
+
+def test_options_of_the_project_and_of_a_server_are_in_force(
+    machine: Machine, project: Callable[..., Path]
+):
+    folder = project(test_served=SERVED)
+    (folder / "pyproject.toml").write_text('[tool.compilecache.compile]\nbackend = "nowhere"\n')
+    run = machine.pytest(cwd=folder)
+    assert run.code == 0, run.out
+    assert "double: its options say enabled=False" in run.out
+    (folder / "pyproject.toml").write_text('[tool.compilecache.compile]\nbackendd = "eager"\n')
+    wrong = machine.pytest(cwd=folder)
+    assert wrong.code != 0
+    assert "backendd: there is no such option" in wrong.out
