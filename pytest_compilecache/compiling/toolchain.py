@@ -30,6 +30,7 @@ _ROOM = (
     "free some space, or let TMPDIR (for the compiler) and --compilecache-dir (for the cache) "
     "name folders that have some"
 )
+_NO_ROOM = f"nothing can be compiled, for no space is left on the device; {_ROOM}"
 
 Run = Callable[[Sequence[str], Path], None]
 
@@ -63,7 +64,7 @@ class Toolchain:
     def diagnose(self, error: BaseException) -> str:
         """What is wrong with the compiler, with the remedy; empty when it is not to blame."""
         if any(_no_room(each) for each in chain(error)):
-            return f"nothing can be compiled, for no space is left on the device; {_ROOM}"
+            return _NO_ROOM
         if not any(private.is_compiler_failure(each) for each in chain(error)):
             return ""
         name = private.cpp_compiler()
@@ -90,9 +91,10 @@ class Toolchain:
 
 
 def _status(name: str, code: int, said: str) -> str:
+    if _FULL in said:
+        return _NO_ROOM
     status = f"exits with {code}" + (f" ({said})" if said else "")
-    remedy = _ROOM if _FULL in said else _REMEDY
-    return f"the C++ compiler {name!r} {status} on an empty program; {remedy}"
+    return f"the C++ compiler {name!r} {status} on an empty program; {_REMEDY}"
 
 
 def _unusable(name: str, error: OSError) -> str:

@@ -38,7 +38,7 @@ SUITE = """
     @pytest.mark.compiled(fallback="fail")
     def test_demanding(compile_model):
         for _ in range(2):
-            with pytest.raises(Exception, match="Inductor|Cpp|Cxx|C\\+\\+"):
+            with pytest.raises(Exception):
                 compile_model(f)(torch.ones(5), 5)
 """
 
