@@ -283,6 +283,8 @@ def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, t
         ("--ready-url", "ftp://host/x"),
         ("--ready-url", "http://host/", "--quiet-seconds", "3"),
         ("--load-timeout", "-1"),
+        ("--load-timeout", "nan"),
+        ("--save-timeout", "soon"),
     )
     for options in wrong:
         ended = replica.start("run", *options, "--", "touch", str(started)).end()
