@@ -30,7 +30,7 @@ _COMMANDS = {
     "merge": ("stores", "Copy what other stores hold, such as those of CI shards."),
     "run": (
         "servers",
-        "Run a command with its cache: load, save when it is ready, and at its end.",
+        "Run a command with its cache: load, save when it is ready.",
     ),
     "watch": ("servers", "Beside a command: load at once, or save when it is ready."),
     "key": ("keys", "Print keys for the cache of a CI system."),

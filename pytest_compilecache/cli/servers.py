@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pytest_compilecache.cli.application import WRONG, json_option
+from pytest_compilecache.cli.application import WRONG
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
@@ -22,8 +22,15 @@ from pytest_compilecache.supervising.running import run as run_command
 from pytest_compilecache.supervising.watching import watch as watch_beside
 
 _QUIET_SECONDS = 30.0
-_SECONDS = click.FloatRange(min=0.0)
-_FOREVER = click.FloatRange(min=0.0, min_open=True)
+_LONGEST_SECONDS = 1e9
+
+
+def _seconds(value: str) -> float:
+    """Parse seconds. A range of click's would be spelled out with every option's help."""
+    seconds = float(value)
+    if not 0.0 <= seconds <= _LONGEST_SECONDS:  # nor is NaN
+        raise ValueError(value)
+    return seconds
 
 
 def _server_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -35,9 +42,9 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
         ),
         click.option(
             "--quiet-seconds",
-            type=_FOREVER,
+            type=_seconds,
             metavar="N",
-            help="Ready when the caches changed, and then not for N seconds; the default, with 30.",
+            help="Else, when its caches changed and then not for N seconds.  [default: 30]",
         ),
         click.option(
             "--save",
@@ -46,7 +53,9 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
             default="auto",
             help="auto: not where the code may be a stranger's (a fork's pull request).",
         ),
-        json_option,
+        click.option(
+            "--json", "as_json", is_flag=True, help="Say at the end how it went, on one line."
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -55,12 +64,33 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 @_server_options
-@click.option("--load-timeout", type=_SECONDS, default=120.0, show_default=True, metavar="N")
-@click.option("--ready-timeout", type=_SECONDS, default=1800.0, show_default=True, metavar="N")
-@click.option("--save-timeout", type=_SECONDS, default=30.0, show_default=True, metavar="N")
+@click.option(
+    "--load-timeout",
+    type=_seconds,
+    default=120,
+    show_default=True,
+    metavar="N",
+    help="Start after N seconds, loaded or not.",
+)
+@click.option(
+    "--ready-timeout",
+    type=_seconds,
+    default=1800,
+    show_default=True,
+    metavar="N",
+    help="Do not wait longer to save when ready.",
+)
+@click.option(
+    "--save-timeout",
+    type=_seconds,
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="End N seconds after the command, saved or not.",
+)
 @click.option(
     "--kill-after",
-    type=_SECONDS,
+    type=_seconds,
     metavar="N",
     help="Kill what has not ended N seconds after a signal that asks for it; by default, wait.",
 )
@@ -68,9 +98,10 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 def run(command: tuple[str, ...], **parameters: Any) -> int:
     """Run COMMAND with what the store has, and save what it compiles.
 
-    \b
     Loads, starts the command, saves when it is ready and again at its end:
-      compilecache run --ready-url http://127.0.0.1:8000/health -- vllm serve MODEL
+
+    \b
+      compilecache run --ready-url URL -- vllm serve MODEL
 
     Signals are passed on. The exit code is the command's: 128 and the number of the signal
     that ended it, 126 or 127 when it cannot be started. All timeouts are seconds.
@@ -91,13 +122,21 @@ def run(command: tuple[str, ...], **parameters: Any) -> int:
 
 @click.command()
 @_server_options
-@click.option("--timeout", type=_SECONDS, default=1800.0, show_default=True, metavar="N")
+@click.option(
+    "--timeout",
+    type=_seconds,
+    default=1800,
+    show_default=True,
+    metavar="N",
+    help="Do not wait longer for it to be ready.",
+)
 def watch(**parameters: Any) -> int:
     """Load for a command that is about to start, or save once it is ready.
 
-    \b
     Works beside a command that stays as it is, with the same variables, and ends by itself:
-      compilecache watch --ready-url http://127.0.0.1:8000/health & vllm serve MODEL
+
+    \b
+      compilecache watch --ready-url URL & vllm serve MODEL
 
     Loads at once if the store has something for this environment; else it waits up to
     --timeout seconds for the command to be ready, and saves. Exit code 1 when neither worked.
@@ -116,7 +155,7 @@ def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
             raise click.UsageError("give --ready-url or --quiet-seconds, not both")
         ready = UrlReadiness(url)
         return lambda _: ready
-    return functools.partial(_quiet, seconds=quiet or _QUIET_SECONDS)
+    return functools.partial(_quiet, seconds=_QUIET_SECONDS if quiet is None else quiet)
 
 
 def _quiet(keeper: Keeper, seconds: float) -> Check:

@@ -283,6 +283,8 @@ def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, t
         ("--ready-url", "ftp://host/x"),
         ("--ready-url", "http://host/", "--quiet-seconds", "3"),
         ("--load-timeout", "-1"),
+        ("--load-timeout", "nan"),
+        ("--save-timeout", "soon"),
     )
     for options in wrong:
         ended = replica.start("run", *options, "--", "touch", str(started)).end()
@@ -306,16 +308,14 @@ def test_signals_are_passed_on(number: signal.Signals, replica: Replica, tmp_pat
 
 def test_control_c_reaches_the_command_once(replica: Replica, tmp_path: Path):
     """A terminal sends it to the whole group; passed on as well, it would come twice."""
-    up, counted = tmp_path / "up", tmp_path / "counted"
+    up, heard = tmp_path / "up", tmp_path / "heard"
     program = (
-        "import pathlib, signal, sys, time\n"
-        f"up, counted = pathlib.Path({str(up)!r}), pathlib.Path({str(counted)!r})\n"
-        "heard = []\n"
-        "signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "import pathlib, signal, sys\n"
+        f"up, heard = pathlib.Path({str(up)!r}), open({str(heard)!r}, 'ab', buffering=0)\n"
+        "signal.signal(signal.SIGINT, lambda *_: heard.write(b'x'))\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(5))\n"
         "up.touch()\n"
-        "while not heard: time.sleep(0.02)\n"
-        "time.sleep(1)\n"
-        "counted.write_text(str(len(heard)))\n"
+        "while True: signal.pause()\n"
     )
     words = [
         sys.executable,
@@ -334,10 +334,14 @@ def test_control_c_reaches_the_command_once(replica: Replica, tmp_path: Path):
         os.execve(words[0], words, environ)
     try:
         wait_for(up.exists, "its start")
+        # Stopped, it hears of it when all others have: two at the same time count as one.
+        os.kill(pid, signal.SIGSTOP)
         os.write(terminal, b"\x03")
-        wait_for(counted.exists, "its end")
-        assert counted.read_text() == "1"
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        wait_for(lambda: heard.stat().st_size, "Ctrl-C")
+        os.kill(pid, signal.SIGUSR1)  # which is passed on after whatever came with Ctrl-C
+        os.kill(pid, signal.SIGCONT)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+        assert heard.read_text() == "x"
     finally:
         os.close(terminal)
 
@@ -419,6 +423,21 @@ def test_nothing_outlives_a_guardian_that_is_killed(replica: Replica, tmp_path: 
     assert ended.code == 128 + signal.SIGKILL
     assert "its guardian was killed" in ended.err
     assert alive([command, guardian, background]) == []
+
+
+def test_command_does_not_outlive_the_wrapper_and_the_guardian_killed_together(
+    replica: Replica, tmp_path: Path
+):
+    pids = tmp_path / "pids"
+    server = replica.start_server(
+        f"trap '' TERM; echo $$ $PPID > {pids}; while :; do sleep 0.05; done"
+    )
+    command, guardian = numbers_in(pids, 2)
+    server.send(signal.SIGSTOP)  # or it would see to the end of the command itself
+    os.kill(guardian, signal.SIGKILL)
+    server.send(signal.SIGKILL)
+    wait_for(lambda: not alive([command]), "the end of the command")
+    server.end()
 
 
 # --- when the cache is in the way ------------------------------------------------
