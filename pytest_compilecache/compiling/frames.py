@@ -42,10 +42,13 @@ class Frames:
 
     Args:
         sink: Takes events of what Dynamo skips.
+        remember: Whether anybody will want Dynamo to forget; a server that makes
+            functions for ever would otherwise keep their code for ever.
     """
 
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, *, remember: bool = True) -> None:
         self._sink = sink
+        self._remember = remember
         self._thread = _Thread()
         self._given_up: list[CodeType] = []
         # By identity: equal code of two functions is compiled for each.
@@ -64,7 +67,8 @@ class Frames:
     @contextlib.contextmanager
     def compiling(self, code: CodeType, *, whole: bool) -> Iterator[None]:
         """Around the compilation of a frame."""
-        self._compiled[id(code)] = code, whole
+        if self._remember:
+            self._compiled[id(code)] = code, whole
         self._thread.codes.append(code)
         try:
             yield
@@ -82,7 +86,7 @@ class Frames:
             raise interrupted  # who waits for it would not know it under torch's wrapping
         soft = private.is_soft(error) or private.is_recompile_limit(error)
         if soft and not whole:  # Dynamo runs it eager by itself, without a word
-            self._given_up.append(code)
+            self.give_up(code)
             if not private.is_observed(error) and not private.is_recompile_limit(error):
                 self._skip(code, error)
             return False
@@ -91,17 +95,17 @@ class Frames:
         if not calls or must_pass(error) or private.is_backend_failure(error):
             if not whole and private.dynamo_setting("suppress_errors"):
                 # Whoever set that wants it eager, and shall see it.
-                self._given_up.append(code)
+                self.give_up(code)
                 event = CompileEvent("fallback", function=place(code), reason=_reason(error))
                 self._sink.add(event)
             return False
-        self._given_up.append(code)
+        self.give_up(code)
         calls[-1].failures.append((error, private.users_place(error) or place(code)))
         return True
 
     def skipped(self, code: CodeType, reason: str) -> None:
         """A frame with something to compile runs eager by Dynamo's own decision."""
-        self._given_up.append(code)
+        self.give_up(code)
         self._sink.add(CompileEvent("skip", function=place(code), reason=shortened(reason)))
 
     def current(self) -> str:
@@ -111,7 +115,8 @@ class Frames:
 
     def give_up(self, code: CodeType) -> None:
         """Dynamo will run it eager from now on, and not say so again."""
-        self._given_up.append(code)
+        if self._remember:
+            self._given_up.append(code)
 
     def forget(self) -> None:
         """Let Dynamo try anew what it gave up: another test must not find it eager, unsaid."""

@@ -83,7 +83,7 @@ def _compiler(fallback: str, on_fallback: Callable[[Failure], None] | None) -> C
 def _watched_process() -> tuple[Frames, Toolchain]:
     """Watch Dynamo and the compilers of this process; its every caller shares that."""
     # Of what Dynamo skips, nobody here keeps count; a session does by itself.
-    frames, toolchain = Frames(_Deaf()), Toolchain()
+    frames, toolchain = Frames(_Deaf(), remember=False), Toolchain()
     private.watch_frames(frames)
     private.bound_compilers(toolchain.patience)
     return frames, toolchain
