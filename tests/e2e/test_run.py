@@ -202,6 +202,17 @@ def test_saves_when_the_url_answers_and_again_at_its_end(
     assert len(packs_in(store)) == 2
 
 
+def test_entries_that_every_warm_start_makes_anew_do_not_pile_up(
+    replica: Replica, next_replica: Replica, store: Path
+):
+    """As vLLM's do; with a kernel beside them they are news."""
+    anew = "cd $TORCHINDUCTOR_CACHE_DIR && mkdir -p aotautograd/a$1 && echo $1 > aotautograd/a$1/e;"
+    replica.run(f"compile x; set -- 1; {anew}")
+    assert next_replica.run(f"set -- 2; {anew}").statuses["exit"] == "skipped"
+    assert len(packs_in(store)) == 1
+    assert next_replica.run(f"set -- 3; {anew} compile y").statuses["exit"] == "success"
+
+
 def test_an_answer_that_leads_elsewhere_does_not_make_it_ready(replica: Replica, gate: Gate):
     ended = replica.run("sleep 2", "--ready-url", gate.url("/moved"))
     assert gate.asked.is_set()
@@ -506,6 +517,7 @@ sys.exit(int(wrong.sum()) and 1)
 """
 
 
+@pytest.mark.slow
 def test_real_torch_builds_nothing_on_the_second_machine(
     replica: Replica, next_replica: Replica, tmp_path: Path
 ):
@@ -513,7 +525,7 @@ def test_real_torch_builds_nothing_on_the_second_machine(
     for machine, status in ((replica, "does_not_exist"), (next_replica, "success")):
         ended = machine.start(
             "run", "--json", "--", sys.executable, str(tmp_path / "serve.py")
-        ).end()
+        ).end(900)
         assert ended.code == 0, ended.err
         assert ended.statuses["load"] == status
     assert len(replica.machine.log.read_text().splitlines()) > 2
