@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -479,6 +481,38 @@ def test_signal_during_the_load_ends_it_and_starts_nothing(held_up: Replica, tmp
     ended = server.end()
     assert ended.code == 128 + signal.SIGTERM
     assert not started.exists()
+
+
+@pytest.fixture
+def blocked(replica: Replica, store: Path) -> Iterator[Replica]:
+    """A machine whose saves wait for another saver's turn to end."""
+    replica.machine.variables["MAX_CONCURRENT_SAVES"] = "1"
+    assert replica.run("compile first").statuses["exit"] == "success"
+    with (store / "tmp" / "turns" / "save-0.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield replica
+
+
+def test_save_that_hangs_delays_the_end_by_its_timeout_only(blocked: Replica):
+    ended = blocked.run("compile more; exit 4", "--save-timeout", "0.3")
+    assert ended.code == 4
+    assert ended.facts["saves"] == {}
+    assert "the save at the end was cut short" in ended.err
+
+
+def test_signal_during_the_last_save_cuts_it_short(blocked: Replica, tmp_path: Path):
+    pids = tmp_path / "pids"
+    server = blocked.start_server(
+        f"echo $$ > {pids}; compile more; exit 4", "--save-timeout", "1000"
+    )
+    started = numbers_in(pids, 1)
+    wait_for(lambda: not alive(started), "the end of the command")
+    threads = Path(f"/proc/{server.process.pid}/task")
+    while server.process.poll() is None:  # one that comes before the save is no second one
+        if len(list(threads.iterdir())) > 1:
+            server.send(signal.SIGTERM)
+        time.sleep(0.1)
+    assert server.end().code == 4
 
 
 def test_store_that_cannot_be_read_costs_a_warning(replica: Replica, store: Path):
