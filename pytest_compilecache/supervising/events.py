@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from pytest_compilecache.supervising.guardian import ENDING, FORWARDED
@@ -20,33 +19,22 @@ Result = TypeVar("Result")
 class Events:
     """The signals of this process, fetched one by one. It belongs to the main thread.
 
+    They stay blocked to the end of the process: one that comes late must not
+    change its exit code, which is the command's.
+
     Attributes:
         mask: The signals that were blocked before, which a child shall inherit.
     """
 
     def __init__(self) -> None:
-        self.mask: set[int] = set()
         self._thread = threading.get_ident()
         # Blocked, they would come though nohup has them ignored.
         heard = {each for each in FORWARDED if signal.getsignal(each) is not signal.SIG_IGN}
         self._awaited = heard | {signal.SIGCHLD}
-
-    def __enter__(self) -> Events:  # noqa: PYI034  (Self came with Python 3.11)
         # Ignored, as a parent may have left it, the kernel would keep no child's status.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         self.mask = {int(each) for each in before}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        while signal.sigtimedwait(self._awaited, 0) is not None:  # or they would end us only now
-            continue
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def next(self, seconds: float | None = None) -> signal.struct_siginfo | None:
         """The next signal from outside; None after so many seconds, or when there is news.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_compilecache.cache import (
@@ -38,6 +38,7 @@ from pytest_compilecache.workspace.foreign import (
     drop_entries,
 )
 from pytest_compilecache.workspace.heal import heal
+from pytest_compilecache.workspace.scan import scan
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 from pytest_compilecache.workspace.turns import restoring_turn
 
@@ -48,6 +49,8 @@ _TORN_PROBE = (
     "a library by which torch probes vector instructions was torn, so what was compiled here "
     "may be for lower ones"
 )
+
+_WARM = frozenset({OperationStatus.SUCCESS, OperationStatus.SKIPPED})
 
 
 class Relation(enum.Enum):
@@ -95,6 +98,7 @@ class Keeper:
         self._environ = dict(os.environ if environ is None else environ)
         self._users = users_environ(self._environ)
         self._use: SharedWorkspace | None = None
+        self._known: frozenset[str] | None = None
         self.unsaved = _why_unsaved(policy, self._users)
         self.site: Site | None = None
 
@@ -156,6 +160,8 @@ class Keeper:
             )
         if not result.usable:
             self.site = None
+        elif result.status in _WARM:
+            self._known = frozenset(scan(site.workspace))
         return result
 
     def _save(self) -> CacheResult:
@@ -166,6 +172,8 @@ class Keeper:
             remedy = "it is healed; start the command again"
             found = Trouble(str(site.workspace.inductor), _TORN_PROBE, remedy)
             return CacheResult(OperationStatus.ERROR, troubles=(found,))
+        if self._known is not None and _is_noise(set(scan(site.workspace)) - self._known):
+            return CacheResult(OperationStatus.SKIPPED)
         return save(
             site.workspace, site.environment, self._deployment.store, self._deployment.limits
         )
@@ -203,6 +211,15 @@ def _why_unsaved(policy: SavePolicy, users: Mapping[str, str]) -> str:
         trust = judge_build(users, option="--save")
         return "" if trust.may_save else trust.reason
     return "" if policy == "always" else "--save=never"
+
+
+def _is_noise(news: Collection[str]) -> bool:
+    """Whether all that is new would be new again at the next start.
+
+    vLLM 0.32 asks AOTAutograd under another key each time that it starts, and compiles nothing
+    for it: saved, those entries would grow with the number of starts.
+    """
+    return bool(news) and all("/aotautograd/" in path for path in news)
 
 
 def _drop_what_torn_probes_led_to(workspace: ForeignWorkspace) -> bool:

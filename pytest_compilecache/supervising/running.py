@@ -90,8 +90,7 @@ def run(plan: RunPlan, keeper: Keeper) -> RunOutcome:
     """
     if sys.platform != "linux":
         raise SettingsError("compilecache run", "it needs Linux", "call load_compile_cache()")
-    with Events() as events:
-        return _Run(plan, keeper, events).to_its_end()
+    return _Run(plan, keeper, Events()).to_its_end()
 
 
 class _Run:

@@ -96,10 +96,10 @@ class Started:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def end(self) -> Ended:
+    def end(self, seconds: float = PATIENCE) -> Ended:
         """Wait for its end."""
         try:
-            out, err = self.process.communicate(timeout=PATIENCE)
+            out, err = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

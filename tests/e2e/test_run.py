@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,6 +202,17 @@ def test_saves_when_the_url_answers_and_again_at_its_end(
     assert ended.facts["ready"]
     assert ended.statuses == {"load": "does_not_exist", "ready": "success", "exit": "success"}
     assert len(packs_in(store)) == 2
+
+
+def test_entries_that_every_warm_start_makes_anew_do_not_pile_up(
+    replica: Replica, next_replica: Replica, store: Path
+):
+    """As vLLM's do; with a kernel beside them they are news."""
+    anew = "cd $TORCHINDUCTOR_CACHE_DIR && mkdir -p aotautograd/a$1 && echo $1 > aotautograd/a$1/e;"
+    replica.run(f"compile x; set -- 1; {anew}")
+    assert next_replica.run(f"set -- 2; {anew}").statuses["exit"] == "skipped"
+    assert len(packs_in(store)) == 1
+    assert next_replica.run(f"set -- 3; {anew} compile y").statuses["exit"] == "success"
 
 
 def test_an_answer_that_leads_elsewhere_does_not_make_it_ready(replica: Replica, gate: Gate):
@@ -470,6 +483,38 @@ def test_signal_during_the_load_ends_it_and_starts_nothing(held_up: Replica, tmp
     assert not started.exists()
 
 
+@pytest.fixture
+def blocked(replica: Replica, store: Path) -> Iterator[Replica]:
+    """A machine whose saves wait for another saver's turn to end."""
+    replica.machine.variables["MAX_CONCURRENT_SAVES"] = "1"
+    assert replica.run("compile first").statuses["exit"] == "success"
+    with (store / "tmp" / "turns" / "save-0.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield replica
+
+
+def test_save_that_hangs_delays_the_end_by_its_timeout_only(blocked: Replica):
+    ended = blocked.run("compile more; exit 4", "--save-timeout", "0.3")
+    assert ended.code == 4
+    assert ended.facts["saves"] == {}
+    assert "the save at the end was cut short" in ended.err
+
+
+def test_signal_during_the_last_save_cuts_it_short(blocked: Replica, tmp_path: Path):
+    pids = tmp_path / "pids"
+    server = blocked.start_server(
+        f"echo $$ > {pids}; compile more; exit 4", "--save-timeout", "1000"
+    )
+    started = numbers_in(pids, 1)
+    wait_for(lambda: not alive(started), "the end of the command")
+    threads = Path(f"/proc/{server.process.pid}/task")
+    while server.process.poll() is None:  # one that comes before the save is no second one
+        if len(list(threads.iterdir())) > 1:
+            server.send(signal.SIGTERM)
+        time.sleep(0.1)
+    assert server.end().code == 4
+
+
 def test_store_that_cannot_be_read_costs_a_warning(replica: Replica, store: Path):
     store.write_text("not a folder")
     ended = replica.run("echo up; exit 3")
@@ -506,6 +551,7 @@ sys.exit(int(wrong.sum()) and 1)
 """
 
 
+@pytest.mark.slow
 def test_real_torch_builds_nothing_on_the_second_machine(
     replica: Replica, next_replica: Replica, tmp_path: Path
 ):
@@ -513,7 +559,7 @@ def test_real_torch_builds_nothing_on_the_second_machine(
     for machine, status in ((replica, "does_not_exist"), (next_replica, "success")):
         ended = machine.start(
             "run", "--json", "--", sys.executable, str(tmp_path / "serve.py")
-        ).end()
+        ).end(900)
         assert ended.code == 0, ended.err
         assert ended.statuses["load"] == status
     assert len(replica.machine.log.read_text().splitlines()) > 2
