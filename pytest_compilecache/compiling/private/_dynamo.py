@@ -17,6 +17,7 @@ from pytest_compilecache.compiling.private._names import (
     EVAL_FRAME,
     Undo,
     loaded,
+    put,
 )
 
 
@@ -61,12 +62,7 @@ def note_limits(note: Callable[[str, str, str], None]) -> Undo | None:
             note(place, str(limit), " ".join(str(reason or "").split()))
         return result
 
-    module.exceeds_recompile_limit = noting  # type: ignore[attr-defined]
-
-    def undo() -> None:
-        module.exceeds_recompile_limit = original  # type: ignore[attr-defined]
-
-    return undo
+    return put(module, "exceeds_recompile_limit", noting)
 
 
 def reset_dynamo() -> None:
@@ -94,12 +90,7 @@ def note_stances(note: Callable[[str], None]) -> Undo | None:
         return original(stance)
 
     noting._dynamo_forbidden = True  # type: ignore[attr-defined]  # noqa: SLF001
-    module._set_stance = noting  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def undo() -> None:
-        module._set_stance = original  # type: ignore[attr-defined]  # noqa: SLF001
-
-    return undo
+    return put(module, "_set_stance", noting)
 
 
 # Whether a stance is ours: nobody is told that he ran eager who asked us for it.
@@ -153,12 +144,7 @@ def note_disabled(note: Callable[[Any], None]) -> Undo | None:
         note(function)
         return original(self, function)
 
-    decorator.__call__ = noting
-
-    def undo() -> None:
-        decorator.__call__ = original
-
-    return undo
+    return put(decorator, "__call__", noting)
 
 
 def note_disabled_calls(note: Callable[[CodeType], None]) -> Undo | None:
@@ -179,12 +165,7 @@ def note_disabled_calls(note: Callable[[CodeType], None]) -> Undo | None:
             note(code)
         return original(code)
 
-    module.first_real_inst_idx = asking  # type: ignore[attr-defined]
-
-    def undo() -> None:
-        module.first_real_inst_idx = original  # type: ignore[attr-defined]
-
-    return undo
+    return put(module, "first_real_inst_idx", asking)
 
 
 def _called_by_dynamo(caller: FrameType | None) -> bool:

@@ -11,7 +11,13 @@ from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any, Protocol
 
-from pytest_compilecache.compiling.private._names import CONVERT_FRAME, DYNAMO_UTILS, Undo, loaded
+from pytest_compilecache.compiling.private._names import (
+    CONVERT_FRAME,
+    DYNAMO_UTILS,
+    Undo,
+    loaded,
+    put,
+)
 
 _SOFT = ("Unsupported", "UserError")
 _LIMITS = ("RecompileLimitExceeded", "FailOnRecompileLimitHit")
@@ -57,12 +63,7 @@ def watch_frames(watcher: FrameWatcher) -> Undo | None:
         return None
     if not {"code", "one_graph", "export"} <= set(inspect.signature(original).parameters):
         return None
-    module._compile = _watched(original, watcher, give_up)  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def undo() -> None:
-        module._compile = original  # type: ignore[attr-defined]  # noqa: SLF001
-
-    return undo
+    return put(module, "_compile", _watched(original, watcher, give_up))
 
 
 def _watched(

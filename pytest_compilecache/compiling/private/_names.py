@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,3 +31,10 @@ def nothing() -> None:
 def loaded(module: str, name: str) -> Any:
     """A name out of a module that torch has loaded, or None."""
     return getattr(sys.modules.get(module), name, None)
+
+
+def put(owner: Any, name: str, value: Any) -> Undo:
+    """Put something in the place of a name of torch's, and say how to take it back."""
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    return functools.partial(setattr, owner, name, before)
