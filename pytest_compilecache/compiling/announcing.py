@@ -7,8 +7,10 @@ interpreter's audit events (PEP 578).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from pytest_compilecache import auditing
 from pytest_compilecache.compiling.events import CompileEvent
 from pytest_compilecache.compiling.failures import EventListener
 
@@ -32,20 +34,14 @@ class Hearing:
 
     def __init__(self, listener: EventListener) -> None:
         self._listener = listener
-        self._active = False
-        self._hooked = False
 
-    def start(self) -> None:
-        """Listen from now on. An audit hook cannot be removed, only told to rest."""
-        self._active = True
-        if not self._hooked:
-            sys.addaudithook(self._hear)
-            self._hooked = True
+    def start(self) -> Callable[[], None]:
+        """Listen from now on.
 
-    def stop(self) -> None:
-        """Rest."""
-        self._active = False
+        Returns:
+            Ends it.
+        """
+        return auditing.listen(self._hear, _AUDIT_EVENT)
 
-    def _hear(self, name: str, arguments: tuple[Any, ...]) -> None:
-        if self._active and name == _AUDIT_EVENT:
-            self._listener.add(arguments[0])
+    def _hear(self, _event: str, arguments: tuple[Any, ...]) -> None:
+        self._listener.add(arguments[0])

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
+
+from pytest_compilecache import auditing
 
 _COMPILER = re.compile(
     r"^(?:[\w.]+-)*(?:g\+\+|c\+\+|gcc|cc|clang\+\+|clang|nvcc|hipcc|icpx|icx|ptxas)(?:-[\d.]+)?(?:\.exe)?$"
@@ -55,25 +56,23 @@ class BuildCounter:
 
     Attributes:
         folders: Where torch keeps artifacts, asked at each build: a test may change it.
-        active: Whether it listens.
     """
 
     folders: Callable[[], Sequence[str]]
-    active: bool = False
     _built: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _hooked: bool = False
+    _stop: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Listen from now on. An audit hook cannot be removed, only told to rest."""
-        self.active = True
-        if not self._hooked:
-            sys.addaudithook(self._hear)
-            self._hooked = True
+        """Listen from now on."""
+        if self._stop is None:
+            self._stop = auditing.listen(self._hear, "subprocess.Popen")
 
     def stop(self) -> None:
         """Rest."""
-        self.active = False
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
 
     def drain(self) -> tuple[str, ...]:
         """The files built since the last call."""
@@ -82,9 +81,7 @@ class BuildCounter:
             self._built.clear()
         return built
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "subprocess.Popen" or not self.active:
-            return
+    def _hear(self, _event: str, arguments: tuple[Any, ...]) -> None:
         command = arguments[1]
         if isinstance(command, (str, bytes)):
             return

@@ -62,8 +62,7 @@ class SessionCompiler:
             watch: Tells when torch has loaded a module.
             guarded: Wraps what runs in the middle of torch's import, where nothing may raise.
         """
-        self._hearing.start()
-        self._undo.append(self._hearing.stop)
+        self._undo.append(self._hearing.start())
         # Not after "torch", whose import may have begun and not ended.
         watch.after(private.CONVERT_FRAME, guarded(self._guard_plain_compiles))
         watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))

@@ -7,17 +7,17 @@ and others at most once a day. It never makes an operation fail, nor waits for a
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_compilecache import auditing
 from pytest_compilecache.workspace.place import Workspace
 
 # Torch loads kernels by ctypes, or imports them as extension modules.
-_EVENTS = frozenset({"open", "ctypes.dlopen", "import"})
+_EVENTS = ("open", "ctypes.dlopen", "import")
 _WRITING = os.O_WRONLY | os.O_RDWR
 _TORCH_LOCKS = f"{os.sep}locks{os.sep}"
 
@@ -32,24 +32,22 @@ class UsageLog:
 
     Attributes:
         workspace: The workspace.
-        active: Whether it listens.
     """
 
     workspace: Workspace
-    active: bool = False
     _opened: set[str] = field(default_factory=set)
-    _hooked: bool = False
+    _stop: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Listen from now on. An audit hook cannot be removed, only told to rest."""
-        self.active = True
-        if not self._hooked:
-            sys.addaudithook(_listener(self, self._opened))
-            self._hooked = True
+        """Listen from now on."""
+        if self._stop is None:
+            self._stop = auditing.listen(_listener(self.workspace, self._opened), *_EVENTS)
 
     def stop(self) -> None:
         """Rest. What was heard so far can still be flushed."""
-        self.active = False
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
 
     def flush(self) -> int:
         """Set the time of last access of what was opened to now, and forget it.
@@ -74,22 +72,21 @@ class UsageLog:
                 yield path
 
 
-def _listener(log: UsageLog, opened: set[str]) -> Callable[[str, tuple[Any, ...]], None]:
-    """An audit hook. It hears everything that happens; as a method it would cost the double."""
-    events = _EVENTS  # a module's names are gone before the last events of a process
-    folders = tuple(f"{folder}{os.sep}" for _, folder in log.workspace.areas())
+def _listener(workspace: Workspace, opened: set[str]) -> auditing.Listener:
+    """Hears of every file that is opened; as a method it would cost the double."""
+    # A module's names are gone before the last events of a process.
+    locks, writing = _TORCH_LOCKS, _WRITING
+    folders = tuple(f"{folder}{os.sep}" for _, folder in workspace.areas())
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in events:
-            return
         try:
             path = arguments[1 if event == "import" else 0]
-            if not (isinstance(path, str) and path.startswith(folders) and log.active):
+            if not (isinstance(path, str) and path.startswith(folders)):
                 return
-            writes = event == "open" and arguments[2] & _WRITING
+            writes = event == "open" and arguments[2] & writing
         except (IndexError, TypeError):
             return  # raised by somebody else under the same name; it must not fail for that
-        if not writes or _TORCH_LOCKS in path:
+        if not writes or locks in path:
             opened.add(path)
 
     return hear
