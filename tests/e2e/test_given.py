@@ -83,8 +83,9 @@ REFUSED = """
     def test_fixture_of_the_users_own(number, mine, compile_model):
         pass
 
+    # With its deadline named: hypothesis has none where the variable CI is set.
     @given(number=st.integers())
-    @settings(database=None, max_examples=2)
+    @settings(database=None, max_examples=2, deadline=200)
     def test_slow_without_compiling(number, compile_model):
         time.sleep(0.5)
 """

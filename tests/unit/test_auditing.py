@@ -32,7 +32,7 @@ print(len(hooks), sum(map(len, auditing._listeners.values())))
 def test_each_hears_its_own_events_while_it_listens():
     heard: list[tuple[str, object]] = []
     stop = auditing.listen(lambda event, arguments: heard.append((event, arguments)), "one", "two")
-    other = auditing.listen(lambda event, arguments: heard.append(("other", arguments)), "two")
+    other = auditing.listen(lambda _, arguments: heard.append(("other", arguments)), "two")
     sys.audit("one", 1)
     sys.audit("two", 2)
     sys.audit("three", 3)
