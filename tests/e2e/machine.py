@@ -15,7 +15,7 @@ from pathlib import Path
 
 _CLEAN = re.compile(
     r"^(COMPILECACHE_|TORCHINDUCTOR_|TORCH_|TRITON_|PYTEST_|GITHUB_|GITLAB_|CI$|CI_|CXX$|OMP_|"
-    r"ATEN_CPU_CAPABILITY$|XDG_|COV_|PYTHONPATH$)"
+    r"ATEN_CPU_CAPABILITY$|XDG_|COV_|PYTHONPATH$|__TOX_ENVIRONMENT_VARIABLE_ORIGINAL_CI$)"
 )
 
 # Torch names its precompiled header .pch unless the compiler is called g++.
