@@ -12,16 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from pytest_compilecache import findings
 from pytest_compilecache._filesystem import filesystem_of, kernel_locks_hold
 from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.environment import UNSET, Environment
 from pytest_compilecache.errors import CompileCacheError, StoreError
+from pytest_compilecache.findings import Diagnosis, Finding, fine
 from pytest_compilecache.places import is_replaceable
 from pytest_compilecache.store import folder_of, open_store
-
-Level = Literal["ok", "note", "warning", "error"]
 
 _LEAST_TORCH = (2, 7)
 _LITTLE_BYTES = 2 << 30
@@ -30,23 +29,6 @@ _FEW_DESCRIPTORS = 1024
 _SLOW_SECONDS = 5.0
 _SKEW_SECONDS = 60.0
 _SENSIBLE_TIME = 1_735_689_600.0  # 2025
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found about one thing.
-
-    Attributes:
-        subject: The thing.
-        level: Whether it is good, worth knowing, a risk, or broken.
-        finding: What was found.
-        remedy: What a person can do, or empty.
-    """
-
-    subject: str
-    level: Level
-    finding: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +57,22 @@ def _torch(patient: Patient) -> Iterator[Diagnosis]:
     fields = patient.environment.fields
     found = fields.get("torch", "absent")
     if found == "absent":
-        remedy = "install it in the same environment as this command"
-        yield Diagnosis("torch", "error", "it is not installed here", remedy)
+        yield findings.TORCH_ABSENT.about("torch")
         return
     version = _version(found)
     if version < _LEAST_TORCH:
-        yield Diagnosis("torch", "error", f"{found} is not supported", "install 2.7 or later")
+        yield findings.TORCH_TOO_OLD.about("torch", version=found)
     else:
-        yield Diagnosis("torch", "ok", found)
-    for before, finding, remedy in _KNOWN_BUGS:
+        yield fine("torch", found)
+    for before, finding in _KNOWN_BUGS:
         if version < before:
-            yield Diagnosis("torch", "note", finding, remedy)
+            yield finding.about("torch")
 
 
 # What is known of versions before those, by torch's own changes.
-_KNOWN_BUGS = (
-    (
-        (2, 8),
-        "before 2.8, torch precompiles no headers, so that every kernel compiles longer",
-        "upgrade torch, if compiling cold matters",
-    ),
-    (
-        (2, 11),
-        "before 2.11, processes that share a folder may read each other's unfinished entries",
-        "they are misses, not errors, where our workspaces are used",
-    ),
+_KNOWN_BUGS: tuple[tuple[tuple[int, int], Finding], ...] = (
+    ((2, 8), findings.SLOW_HEADERS),
+    ((2, 11), findings.UNFINISHED_ENTRIES),
 )
 
 
@@ -115,17 +88,19 @@ def _version(text: str) -> tuple[int, ...]:
 def _compiler(patient: Patient) -> Iterator[Diagnosis]:
     broken = Toolchain().check()
     if broken:
-        yield Diagnosis("C++ compiler", "error", broken)
+        yield findings.COMPILER_BROKEN.about("C++ compiler", reason=broken)
     else:
-        yield Diagnosis("C++ compiler", "ok", patient.environment.fields.get("cxx", "unknown"))
+        yield fine("C++ compiler", patient.environment.fields.get("cxx", "unknown"))
 
 
 def _processor(patient: Patient) -> Iterator[Diagnosis]:
     fields = patient.environment.fields
     pinned = fields.get("aten_cpu_capability", UNSET)
-    level: Level = "note" if pinned != UNSET else "ok"
-    told = f"{fields.get('cpu', 'unknown')}; ATEN_CPU_CAPABILITY {pinned}"
-    yield Diagnosis("processor", level, told)
+    processor = fields.get("cpu", "unknown")
+    if pinned == UNSET:
+        yield fine("processor", f"{processor}; ATEN_CPU_CAPABILITY {pinned}")
+    else:
+        yield findings.PROCESSOR_PINNED.about("processor", processor=processor, pinned=pinned)
 
 
 _SWITCHES = (
@@ -140,7 +115,7 @@ _SWITCHES = (
 def _variables(patient: Patient) -> Iterator[Diagnosis]:
     for name, value, effect in _SWITCHES:
         if patient.environ.get(name) == value:
-            yield Diagnosis(f"{name}={value}", "warning", effect, "unset it, if that is not meant")
+            yield findings.SWITCHED_OFF.about(f"{name}={value}", effect=effect)
 
 
 def _folders(patient: Patient) -> Iterator[Diagnosis]:
@@ -155,42 +130,36 @@ def _folder(what: str, folder: Path) -> Iterator[Diagnosis]:
         status = os.statvfs(nearest)
         owner = nearest.stat().st_uid
     except OSError as error:
-        yield Diagnosis(subject, "error", f"it cannot be looked at: {error.strerror}")
+        yield findings.UNREADABLE_FOLDER.about(subject, reason=error.strerror)
         return
     problems = list(_problems(subject, folder, nearest, owner, status))
     yield from problems
     if not problems:
         free = status.f_bavail * status.f_frsize / 1e9
-        yield Diagnosis(subject, "ok", f"{free:.1f} GB free")
+        yield fine(subject, f"{free:.1f} GB free")
 
 
 def _problems(
     subject: str, folder: Path, nearest: Path, owner: int, status: os.statvfs_result
 ) -> Iterator[Diagnosis]:
     if not os.access(nearest, os.W_OK | os.X_OK):
-        yield Diagnosis(subject, "error", f"{nearest} cannot be written to", "choose another place")
+        yield findings.NOT_WRITABLE.about(subject, folder=nearest)
     if nearest == folder and owner not in {os.getuid(), 0}:
-        reason = f"it belongs to user {owner}, who could plant machine code there"
-        yield Diagnosis(subject, "error", reason, "choose a folder of your own")
+        yield findings.FOREIGN_OWNER.about(subject, owner=owner)
     if is_replaceable(nearest):
-        reason = f"everybody can replace what lies in {nearest}"
-        yield Diagnosis(subject, "error", reason, "chmod +t, or choose another place")
+        yield findings.REPLACEABLE.about(subject, folder=nearest)
     if status.f_flag & os.ST_NOEXEC:
-        reason = "it is mounted noexec: compiled kernels cannot be loaded from it"
-        yield Diagnosis(subject, "error", reason, "choose another place, or mount it with exec")
+        yield findings.NOEXEC.about(subject)
     if status.f_flag & os.ST_RDONLY:
-        yield Diagnosis(subject, "error", "it is mounted read-only", "choose another place")
+        yield findings.READ_ONLY.about(subject)
     if status.f_bavail * status.f_frsize < _LITTLE_BYTES:
-        free = status.f_bavail * status.f_frsize / 1e6
-        yield Diagnosis(subject, "warning", f"only {free:.0f} MB are free", "free some space")
+        megabytes = status.f_bavail * status.f_frsize / 1e6
+        yield findings.LITTLE_SPACE.about(subject, megabytes=megabytes)
     if status.f_files > 0 and status.f_favail < _FEW_FILES:
-        yield Diagnosis(
-            subject, "warning", f"only {status.f_favail} inodes are free", "delete small files"
-        )
+        yield findings.FEW_INODES.about(subject, inodes=status.f_favail)
     if not kernel_locks_hold(nearest):
         kind = filesystem_of(nearest).kind or "unknown"
-        reason = f"it lies on a network file system ({kind}): nothing is evicted there"
-        yield Diagnosis(subject, "note", reason, "a local folder is faster and safer")
+        yield findings.NETWORK_FOLDER.about(subject, kind=kind)
 
 
 def _nearest(folder: Path) -> Path:
@@ -204,31 +173,31 @@ def _store(patient: Patient) -> Iterator[Diagnosis]:
     try:
         folder = folder_of(patient.store)
     except CompileCacheError as error:
-        yield Diagnosis(subject, "error", error.reason, error.remedy)
+        yield findings.STORE_UNUSABLE.about(subject, reason=error.reason, remedy=error.remedy)
         return
     if not os.path.isdir(folder):  # noqa: PTH112  (a mount whose server has gone raises)
         nearest = _nearest(folder)
-        level: Level = "note" if os.access(nearest, os.W_OK | os.X_OK) else "error"
-        yield Diagnosis(subject, level, "it does not exist yet", "the first save makes it")
+        if os.access(nearest, os.W_OK | os.X_OK):
+            yield findings.NO_STORE_YET.about(subject)
+        else:
+            yield findings.NO_STORE_POSSIBLE.about(subject, folder=nearest)
         return
     started = time.monotonic()
     try:
         count = len(open_store(patient.store).list(""))
     except StoreError as error:
-        yield Diagnosis(subject, "error", error.reason, error.remedy)
+        yield findings.STORE_UNUSABLE.about(subject, reason=error.reason, remedy=error.remedy)
         return
     seconds = time.monotonic() - started
     if seconds > _SLOW_SECONDS:
-        told = f"listing its {count} objects took {seconds:.1f} s"
-        yield Diagnosis(subject, "warning", told, "prune it, or move it nearer")
+        yield findings.SLOW_STORE.about(subject, count=count, seconds=seconds)
     if not os.access(folder, os.W_OK):
-        yield Diagnosis(subject, "note", f"{count} objects; it is only read here")
+        yield findings.STORE_IS_READ.about(subject, count=count)
         return
-    yield Diagnosis(subject, "ok", f"{count} objects")
+    yield fine(subject, f"{count} objects")
     if not kernel_locks_hold(folder):
         kind = filesystem_of(folder).kind
-        told = f"on a network file system ({kind}): savers take turns by leases, not by locks"
-        yield Diagnosis(subject, "note", told)
+        yield findings.STORE_BY_LEASES.about(subject, kind=kind)
     yield from _clock(subject, folder)
 
 
@@ -238,21 +207,18 @@ def _clock(subject: str, folder: Path) -> Iterator[Diagnosis]:
         with tempfile.TemporaryFile(dir=folder) as file:
             ahead = os.fstat(file.fileno()).st_mtime - time.time()
     except OSError as error:
-        yield Diagnosis(subject, "error", f"it cannot be written: {error.strerror}")
+        yield findings.STORE_NOT_WRITTEN.about(subject, reason=error.strerror)
         return
     if abs(ahead) > _SKEW_SECONDS:
-        told = f"its clock is {ahead:+.0f} s from this machine's"
-        yield Diagnosis(subject, "warning", told, "synchronise the clocks; ages go by the store's")
+        yield findings.CLOCKS_DIFFER.about(subject, ahead=ahead)
 
 
 def _machine(_: Patient) -> Iterator[Diagnosis]:
     if time.time() < _SENSIBLE_TIME:
-        told = "this machine's clock is wrong: " + time.strftime("%Y-%m-%d")
-        yield Diagnosis("clock", "error", told, "set it; what it saves would be deleted as too old")
+        yield findings.WRONG_CLOCK.about("clock", date=time.strftime("%Y-%m-%d"))
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _FEW_DESCRIPTORS:
-        told = f"only {soft} files may be open at once"
-        yield Diagnosis("limits", "warning", told, "ulimit -n 4096")
+        yield findings.FEW_DESCRIPTORS.about("limits", count=soft)
 
 
 _LOOKS: Iterable[Callable[[Patient], Iterator[Diagnosis]]] = (

@@ -12,17 +12,20 @@ from typing import Any
 
 import click
 
+from pytest_compilecache import findings
 from pytest_compilecache.cli.application import WRONG, json_option, output_of
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.deployment import INDUCTOR
-from pytest_compilecache.diagnosis import Diagnosis, Patient, diagnose
+from pytest_compilecache.diagnosis import Patient, diagnose
 from pytest_compilecache.environment import detect_environment
+from pytest_compilecache.findings import Diagnosis, fine
 from pytest_compilecache.settings import Settings, environment_layer
 from pytest_compilecache.variables import users_environ
 from pytest_compilecache.workspace.place import default_root
 
 _TORCH_SECONDS = 120.0
+_INSTRUCTIONS = "vector instructions"
 
 
 @click.command()
@@ -67,15 +70,13 @@ def _vector_instructions() -> list[Diagnosis]:
         probe = json.loads(done.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return [Diagnosis("vector instructions", "error", f"torch cannot be asked: {last}")]
+        return [findings.TORCH_DUMB.about(_INSTRUCTIONS, reason=last)]
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        return [Diagnosis("vector instructions", "error", f"torch cannot be asked: {error}")]
+        return [findings.TORCH_DUMB.about(_INSTRUCTIONS, reason=error)]
     if probe is None:
-        told = "this torch does not tell; other processors' code is kept apart by the environment"
-        return [Diagnosis("vector instructions", "note", told)]
+        return [findings.TORCH_SILENT.about(_INSTRUCTIONS)]
     if probe["failed"]:
         lost = ", ".join(probe["failed"])
-        told = f"torch picks {probe['picked']}; probes of {lost} do not work"
-        remedy = "a torn probe in the cache, or a compiler that is older than the processor"
-        return [Diagnosis("vector instructions", "warning", told, remedy)]
-    return [Diagnosis("vector instructions", "ok", f"torch picks {probe['picked']}")]
+        facts = {"picked": probe["picked"], "lost": lost}
+        return [findings.LOST_INSTRUCTIONS.about(_INSTRUCTIONS, **facts)]
+    return [fine(_INSTRUCTIONS, f"torch picks {probe['picked']}")]
