@@ -1,21 +1,11 @@
 """What the environment variables of a deployment ask for. The plugin never reads them.
 
-| variable | default | range |
-|---|---|---|
-| `B10FS_CACHE_DIR` | `/cache/model/compile_cache` where `/cache/model` can be read, else `store` in the user's cache folder `compilecache` | the store: a folder, or a URL |
-| `TORCHINDUCTOR_CACHE_DIR` | a folder in the workspace | below `/tmp`, `/cache`, `~/.cache`, or private |
-| `LOCAL_WORK_DIR` | `/app` where this user can write to it and not everybody, else the temp directory | below `/app`, `/tmp`, `/cache`, or private |
-| `MAX_CACHE_SIZE_MB` | 1024 | 1 to `MAX_CACHE_SIZE_CAP_MB` (1024) |
-| `MAX_CONCURRENT_SAVES` | 50 | 1 to `MAX_CONCURRENT_SAVES_CAP` (100) |
-| `CLEANUP_LOCK_TIMEOUT_SECONDS` | 30 | 1 to `LOCK_TIMEOUT_CAP_SECONDS` (3600) |
-| `CLEANUP_INCOMPLETE_TIMEOUT_SECONDS` | 60 | 1 to `INCOMPLETE_TIMEOUT_CAP_SECONDS` (7200) |
-
 The workspace is `compilecache-<user id>` in `LOCAL_WORK_DIR`: precompiled headers, records,
 quarantine and, unless `TORCHINDUCTOR_CACHE_DIR` names another folder, Inductor's. All of it
 can be made again from the store. `/tmp` stands for the temp directory as well. A variable
 that is empty is not set. A number out of its range is clamped; a default above a cap that
 was lowered is the cap.
-"""  # noqa: E501  (a table)
+"""
 
 from __future__ import annotations
 
@@ -49,20 +39,46 @@ class Bounded:
         default: What holds when nobody says anything.
         cap: The variable of its cap.
         cap_default: The cap when nobody says anything.
+        means: What it bounds.
     """
 
     name: str
     default: int
     cap: str
     cap_default: int
+    means: str
 
 
-SIZE = Bounded("MAX_CACHE_SIZE_MB", 1024, "MAX_CACHE_SIZE_CAP_MB", 1024)
-SAVES = Bounded("MAX_CONCURRENT_SAVES", 50, "MAX_CONCURRENT_SAVES_CAP", 100)
-LOCK = Bounded("CLEANUP_LOCK_TIMEOUT_SECONDS", 30, "LOCK_TIMEOUT_CAP_SECONDS", 3600)
-INCOMPLETE = Bounded(
-    "CLEANUP_INCOMPLETE_TIMEOUT_SECONDS", 60, "INCOMPLETE_TIMEOUT_CAP_SECONDS", 7200
+SIZE = Bounded(
+    "MAX_CACHE_SIZE_MB",
+    1024,
+    "MAX_CACHE_SIZE_CAP_MB",
+    1024,
+    "MiB that one save may take in the store, compressed; a larger one publishes nothing.",
 )
+SAVES = Bounded(
+    "MAX_CONCURRENT_SAVES",
+    50,
+    "MAX_CONCURRENT_SAVES_CAP",
+    100,
+    "How many processes may write to the store at once; the others wait.",
+)
+LOCK = Bounded(
+    "CLEANUP_LOCK_TIMEOUT_SECONDS",
+    30,
+    "LOCK_TIMEOUT_CAP_SECONDS",
+    3600,
+    "Seconds that a load or a save waits for its turn, and that an owner on a network file "
+    "system may be silent.",
+)
+INCOMPLETE = Bounded(
+    "CLEANUP_INCOMPLETE_TIMEOUT_SECONDS",
+    60,
+    "INCOMPLETE_TIMEOUT_CAP_SECONDS",
+    7200,
+    "Seconds after which an unfinished file goes whose writer cannot be told to be alive.",
+)
+NUMBERS = (SIZE, SAVES, LOCK, INCOMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +168,16 @@ class Places:
         prefixes = self.inductor if variable == INDUCTOR else self.work
         expanded = [Path(os.path.expanduser(prefix)) for prefix in prefixes]  # noqa: PTH111  (~ stays)
         return tuple(dict.fromkeys((*expanded, self.temporary_folder())))
+
+    def defaults(self) -> dict[str, str]:
+        """What holds where a variable that names a place is not set, in words."""
+        return {
+            STORE: f"{self.mount / 'compile_cache'} where {self.mount} can be read, else a store "
+            "in the user's cache folder",
+            INDUCTOR: "a folder in the workspace",
+            WORK: f"{self.app} where this user can write to it and not everybody, else the temp "
+            "directory",
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,16 +51,21 @@ class Settings:
 
     Attributes:
         store: Where packs are kept: a folder or a URL. Without one, only the workspace is used.
-        save: Whether new artifacts are saved to the store at the end of a session.
+        save: Whether new artifacts are saved to the store at the end of a session; ``auto``
+            does not save in builds of strangers' code, or where that cannot be told.
         dir: The folder of the workspaces; by default one in the user's cache folder.
         strict: Whether trouble in the cache fails the session.
-        report: A file that the session's report is written to, in the form of its suffix.
-        compiled: Whether marked tests run compiled, eager, or both.
-        fallback: What a failure to compile means in a test whose mark does not say.
-        max_store_mb: MiB that the store may take, at any instant; None for no bound.
+        report: A file that the session's report is written to, in the form of its suffix:
+            ``.md`` for people, ``.json`` for programs.
+        compiled: Whether marked tests run compiled (``on``), eager (``off``; so does every
+            ``torch.compile``), or as two items (``both``).
+        fallback: What a failure to compile means in a test whose mark does not say: it runs
+            eager with a warning, fails, is skipped, or is expected to fail.
+        max_store_mb: MiB that the store may take, at any instant; by default there is no bound.
         max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
         keep_days: Days after which what no session used is deleted.
-        compiler_seconds: Seconds after which a C++ compiler counts as one that hangs.
+        compiler_seconds: Seconds after which a C++ compiler counts as one that hangs, and what
+            it compiles runs eager.
         origins: Where each setting that is not a default came from.
     """
 

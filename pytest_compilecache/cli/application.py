@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -17,6 +16,12 @@ from pytest_compilecache.errors import CompileCacheError, SettingsError
 WRONG = 1
 USAGE = 2
 INTERRUPTED = 130
+EXIT_CODES = {
+    0: "all is well",
+    WRONG: "something is wrong",
+    USAGE: "the command line or a setting is wrong",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+}
 
 # Each with its module and its one line in the list, so that help loads nothing else.
 _COMMANDS = {
@@ -56,7 +61,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("pytest-compilecache"), message="%(version)s")
+@click.version_option(package_name="pytest-compilecache", message="%(version)s")
 def application() -> None:
     """Keep what torch.compile made, for test suites and servers.
 
