@@ -37,8 +37,7 @@ def load_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
     Args:
         store: The store, in place of what ``B10FS_CACHE_DIR`` names. The other
-            settings are environment variables too: ``pytest_compilecache.deployment``
-            lists them.
+            settings are environment variables, and the page of the settings lists them.
 
     Returns:
         ``SUCCESS`` when something was brought, ``SKIPPED`` when all that the store holds

@@ -67,7 +67,7 @@ def shapes(
         min_dims: The fewest dimensions.
         max_dims: The most dimensions.
         min_side: The smallest size of a dimension.
-        max_side: The largest.
+        max_side: The largest; 8 by default.
     """
     sides = st.integers(max(min_side, 1), max_side)
     shape = draw(st.lists(sides, min_size=min_dims, max_size=max_dims))
@@ -127,7 +127,7 @@ def tensors(
     Args:
         draw: Given by hypothesis.
         shape: The shape; by default any of ``shapes()``.
-        dtype: The type of its values.
+        dtype: The type of its values; `float32` by default.
         layout: Its memory layout; by default any that its shape can have.
         low: The least value, as of ``seeded_tensor``.
         high: What values stay below.

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from commands import commands_page
 from links import wrong_links
+from python import python_page
 from settings import settings_page
 from troubleshooting import troubleshooting_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "commands.md": commands_page,
+    "python.md": python_page,
     "settings.md": settings_page,
     "troubleshooting.md": troubleshooting_page,
 }

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_compilecache import findings
+import pytest_compilecache
+from pytest_compilecache import findings, strategies
 from pytest_compilecache.cli.application import EXIT_CODES
 from pytest_compilecache.deployment import Places, read_deployment
 from pytest_compilecache.settings import environment_layer
@@ -249,6 +250,17 @@ def test_doctor_finds_nothing_but_what_the_reference_has():
         if isinstance(node, ast.Attribute) and node.attr in names:
             used.add(node.attr)
     assert used == names  # and the reference has none that cannot be found
+
+
+def test_every_exported_name_and_fixture_is_in_the_reference(tmp_path: Path):
+    page = (DOCS / "python.md").read_text()
+    for name in (*pytest_compilecache.__all__, *strategies.__all__):
+        assert f"\n### {name}\n" in page
+    done = python("-m", "pytest", "--fixtures", "-p", "pytest_compilecache.plugin", cwd=tmp_path)
+    fixtures = re.findall(r"^(\w+)\b.* -- .*pytest_compilecache/plugin/", done.stdout, re.MULTILINE)
+    assert "compiled_model" in fixtures
+    for name in fixtures:
+        assert f"\n### {name} fixture\n" in page
 
 
 def nodes_of_the_package() -> Iterator[tuple[Path, ast.AST]]:
