@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ import pytest
 import pytest_compilecache
 from pytest_compilecache import findings, strategies
 from pytest_compilecache.cli.application import EXIT_CODES
+from pytest_compilecache.compiling.contracts import Contracts
+from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.deployment import Places, read_deployment
 from pytest_compilecache.settings import environment_layer
 
@@ -250,6 +253,18 @@ def test_doctor_finds_nothing_but_what_the_reference_has():
         if isinstance(node, ast.Attribute) and node.attr in names:
             used.add(node.attr)
     assert used == names  # and the reference has none that cannot be found
+
+
+def test_every_argument_of_the_mark_is_on_its_pages():
+    pages = "".join((DOCS / name).read_text() for name in ("marks.md", "compile_options.md"))
+    arguments = {
+        each.name
+        for each in (*fields(CompileOptions), *fields(Contracts))
+        if each.name != "never_eager"  # it follows from fallback="fail"
+    }
+    assert len(arguments) >= 15
+    for name in (*arguments, "fallback"):
+        assert re.search(rf"`{name}[`=]", pages), name
 
 
 def test_every_exported_name_and_fixture_is_in_the_reference(tmp_path: Path):
