@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def python_page() -> str:
     )
 
 
+@functools.cache
 def _definitions(source: Path) -> list[Definition]:
     tree = ast.parse(source.read_text(encoding="utf-8"))
     return [node for node in tree.body if isinstance(node, Definition)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_docs import COMMANDS
+from tests.unit.test_reference import COMMANDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 

@@ -1,36 +1,20 @@
-"""The pages: as the code says, complete, and without a link that leads nowhere.
-
-What must be there is asked of the code by other ways than the script that writes the pages,
-so that a page from which that script drops something is red as well.
-"""
+"""The pages: as the code says, and without a link that leads nowhere."""
 
 from __future__ import annotations
 
-import ast
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-import pytest_compilecache
-from pytest_compilecache import findings, strategies
-from pytest_compilecache.cli.application import EXIT_CODES
-from pytest_compilecache.compiling.contracts import Contracts
-from pytest_compilecache.compiling.options import CompileOptions
-from pytest_compilecache.deployment import Places, read_deployment
-from pytest_compilecache.settings import environment_layer
-
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PACKAGE = ROOT / "pytest_compilecache"
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-COMMANDS = re.findall(r"^## ([a-z]+)$", (DOCS / "commands.md").read_text(), re.MULTILINE)
 
 
 def python(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -38,21 +22,6 @@ def python(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
-
-
-class Asked(dict[str, str]):
-    """Variables of which none is set; it keeps the names that it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        self.names.add(name)
-        return default
-
-
-# Pages are right.
 
 
 def test_pages_are_as_the_code_says_and_links_lead_somewhere():
@@ -92,7 +61,7 @@ def removes(name: str) -> Callable[[Path], None]:
 
 
 BLOB = "https://github.com/pytest-compilecache/pytest-compilecache/blob/main"
-FAULTS = {
+STALE = {
     "a setting is missing": (
         replaces("docs/settings.md", "- variable: `COMPILECACHE_STORE`\n", ""),
         "docs/settings.md: it differs from the code",
@@ -113,6 +82,8 @@ FAULTS = {
         removes("docs/commands.md"),
         "docs/commands.md: it differs from the code",
     ),
+}
+WRONG_LINKS = {
     "a link to a missing page": (
         adds("docs/store.md", "\n[x](shop.md)\n"),
         "docs/store.md: shop.md: there is no such file",
@@ -152,14 +123,42 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", STALE)
 def test_check_finds(fault: str, copy: Path):
-    break_it, told = FAULTS[fault]
+    break_it, told = STALE[fault]
     break_it(copy)
     checked = python("docs/reference", "--check", cwd=copy)
     assert checked.returncode == 1
     assert told in checked.stderr
     assert "Traceback" not in checked.stderr
+
+
+def test_check_finds_wrong_links(copy: Path):
+    adds("docs/store.md", "\n[x](shop.md)\n")(copy)
+    checked = python("docs/reference", "--check", cwd=copy)
+    assert (checked.returncode, checked.stderr.splitlines()) == (
+        1,
+        ["docs/store.md: shop.md: there is no such file"],
+    )
+
+
+@pytest.fixture(scope="module")
+def wrong_links() -> Callable[[Path], Iterator[str]]:
+    """The function that the check calls, here without a process of its own."""
+    place = importlib.util.spec_from_file_location("links", DOCS / "reference" / "links.py")
+    assert place is not None
+    assert place.loader is not None
+    links = importlib.util.module_from_spec(place)
+    place.loader.exec_module(links)
+    return links.wrong_links
+
+
+@pytest.mark.parametrize("fault", WRONG_LINKS)
+def test_check_of_links_finds(fault: str, copy: Path, wrong_links: Callable[[Path], Iterator[str]]):
+    break_it, told = WRONG_LINKS[fault]
+    assert not list(wrong_links(copy))
+    break_it(copy)
+    assert any(wrong.startswith(told) for wrong in wrong_links(copy))
 
 
 def test_pages_are_written_anew(copy: Path):
@@ -176,114 +175,3 @@ def test_nothing_on_the_site_comes_from_elsewhere():
     # With it, pages ask api.github.com for stars and releases.
     assert not re.search(r"^repo_url", settings, re.MULTILINE)
     assert not re.search(r"^extra_\w+ = .*//", settings, re.MULTILINE)
-
-
-# Pages are complete.
-
-
-def test_every_option_of_pytest_is_in_the_reference(tmp_path: Path):
-    done = python("-m", "pytest", "--help", "-p", "pytest_compilecache.plugin", cwd=tmp_path)
-    shown = {name for name in OPTION.findall(done.stdout) if name.startswith("--compile")}
-    ini = set(re.findall(r"^  (compile\w+) \(", done.stdout, re.MULTILINE))
-    assert len(shown) >= 7
-    assert len(ini) >= 11
-    page = (DOCS / "settings.md").read_text()
-    for name in shown:
-        assert re.search(rf"`{name}[ `]", page), name
-    for name in ini:
-        assert f"`{name}`" in page
-
-
-def test_every_variable_that_is_read_is_in_the_reference(tmp_path: Path):
-    asked = Asked()
-    environment_layer(asked, tmp_path)
-    read_deployment(asked, Places(app=tmp_path, mount=tmp_path, temporary=tmp_path))
-    assert {"COMPILECACHE_STORE", "B10FS_CACHE_DIR", "MAX_CACHE_SIZE_CAP_MB"} < asked.names
-    page = (DOCS / "settings.md").read_text()
-    for name in asked.names:
-        assert re.search(rf"`{name}`|^### {name}$", page, re.MULTILINE), name
-
-
-def test_every_command_is_in_the_reference():
-    listed = python("-m", "pytest_compilecache", "--help").stdout.partition("Commands:\n")[2]
-    assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == COMMANDS
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_a_command_is_in_the_reference(command: str):
-    shown = python("-m", "pytest_compilecache", command, "--help").stdout
-    page = (DOCS / "commands.md").read_text()
-    section = page.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
-    for name in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE):
-        assert name == "--help" or re.search(rf"^\| `{name}[ `]", section, re.MULTILINE), name
-    (usage,) = re.findall(r"^Usage: (.*)$", shown, re.MULTILINE)
-    assert usage.replace("python -m pytest_compilecache", "compilecache") in section
-
-
-def test_every_exit_code_is_in_the_reference():
-    source = ast.parse((PACKAGE / "cli" / "application.py").read_text())
-    codes = {
-        node.value.value
-        for node in source.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        if isinstance(node.value.value, int)
-    }
-    assert codes | {0} == EXIT_CODES.keys()
-    page = (DOCS / "commands.md").read_text()
-    for code, meaning in EXIT_CODES.items():
-        assert f"| `{code}` | {meaning} |" in page
-
-
-def test_every_finding_of_doctor_is_in_the_reference():
-    page = (DOCS / "troubleshooting.md").read_text()
-    for each in findings.FINDINGS:
-        assert f"\n### {each.title}\n" in page
-        assert f"\n{each.means}\n" in page
-        first_words = each.told.partition("{")[0]
-        assert first_words in page
-
-
-def test_doctor_finds_nothing_but_what_the_reference_has():
-    names = {name for name, each in vars(findings).items() if isinstance(each, findings.Finding)}
-    assert len(names) == len(findings.FINDINGS)
-    used = set()
-    for source, node in nodes_of_the_package():
-        if isinstance(node, ast.Call) and called(node) == "Diagnosis":
-            assert source.name == "findings.py", f"{source} makes a finding of its own"
-        if isinstance(node, ast.Attribute) and node.attr in names:
-            used.add(node.attr)
-    assert used == names  # and the reference has none that cannot be found
-
-
-def test_every_argument_of_the_mark_is_on_its_pages():
-    pages = "".join((DOCS / name).read_text() for name in ("marks.md", "compile_options.md"))
-    arguments = {
-        each.name
-        for each in (*fields(CompileOptions), *fields(Contracts))
-        if each.name != "never_eager"  # it follows from fallback="fail"
-    }
-    assert len(arguments) >= 15
-    for name in (*arguments, "fallback"):
-        assert re.search(rf"`{name}[`=]", pages), name
-
-
-def test_every_exported_name_and_fixture_is_in_the_reference(tmp_path: Path):
-    page = (DOCS / "python.md").read_text()
-    for name in (*pytest_compilecache.__all__, *strategies.__all__):
-        assert f"\n### {name}\n" in page
-    done = python("-m", "pytest", "--fixtures", "-p", "pytest_compilecache.plugin", cwd=tmp_path)
-    fixtures = re.findall(r"^(\w+)\b.* -- .*pytest_compilecache/plugin/", done.stdout, re.MULTILINE)
-    assert "compiled_model" in fixtures
-    for name in fixtures:
-        assert f"\n### {name} fixture\n" in page
-
-
-def nodes_of_the_package() -> Iterator[tuple[Path, ast.AST]]:
-    for source in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(source.read_text())):
-            yield source, node
-
-
-def called(call: ast.Call) -> str:
-    function = call.func
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
