@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,18 @@ class Cold:
     store: Path
     run: Run
     home: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiler_remembers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Build what machines of equal tests ask for once, for all workers together."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+    memory = shared / "compiled"
+    memory.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHIM_MEMORY", str(memory))
+        yield
 
 
 @pytest.fixture

@@ -19,13 +19,9 @@ _CLEAN = re.compile(
 )
 
 # Torch names its precompiled header .pch unless the compiler is called g++.
-SHIM = """\
+SHIM = f"""\
 #!/bin/sh
-case " $* " in
-  *" -E "*|*" --version "*|*" -v "*|*" -dumpversion "*) ;;
-  *" -o "*) echo "$*" >> "$SHIM_LOG" ;;
-esac
-exec "$SHIM_REAL" "$@"
+exec {sys.executable} -IS {Path(__file__).with_name("compiler.py")} "$@"
 """
 
 
@@ -78,6 +74,7 @@ class Machine:
             "TMPDIR": str(self.tmp),
             "PATH": f"{self.bin}{os.pathsep}{kept['PATH']}",
             "SHIM_LOG": str(self.log),
+            "SHIM_ROOT": str(self.root),
             "SHIM_REAL": shutil.which("g++") or "g++",
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.variables,
