@@ -140,7 +140,10 @@ def _ago(modified: float) -> str:
 @store_option
 @json_option
 def check(store: str | None, **parameters: Any) -> int:
-    """Read every pack of a store to its last byte. Exit code 1 when something is wrong."""
+    """Read every pack of a store to its last byte.
+
+    Changes nothing. Exit code 1 when something is wrong.
+    """
     output = output_of(parameters)
     opened = _existing(choose(store).deployment.store)
     result = check_store(opened)
@@ -165,8 +168,12 @@ def _findings(count: int) -> str:
 
 @click.command()
 @store_option
-@click.option("--keep-days", type=click.IntRange(1), help="Delete packs that are older.")
-@click.option("--max-mb", type=click.IntRange(1), help="MiB to bring the store down to.")
+@click.option(
+    "--keep-days", type=click.IntRange(1), metavar="N", help="Delete packs older than N days."
+)
+@click.option(
+    "--max-mb", type=click.IntRange(1), metavar="N", help="Bring the store down to N MiB."
+)
 @json_option
 def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parameters: Any) -> int:
     """Delete packs that are too old, damaged, taken over by others, or over the limit.
