@@ -6,6 +6,7 @@
 | `TORCHINDUCTOR_CACHE_DIR` | a folder in the workspace | below `/tmp`, `/cache`, `~/.cache`, or private |
 | `LOCAL_WORK_DIR` | `/app` where this user can write to it and not everybody, else the temp directory | below `/app`, `/tmp`, `/cache`, or private |
 | `MAX_CACHE_SIZE_MB` | 1024 | 1 to `MAX_CACHE_SIZE_CAP_MB` (1024) |
+| `MAX_WORKSPACE_SIZE_MB` | 10240 | 1 to `MAX_WORKSPACE_SIZE_CAP_MB` (1048576) |
 | `MAX_CONCURRENT_SAVES` | 50 | 1 to `MAX_CONCURRENT_SAVES_CAP` (100) |
 | `CLEANUP_LOCK_TIMEOUT_SECONDS` | 30 | 1 to `LOCK_TIMEOUT_CAP_SECONDS` (3600) |
 | `CLEANUP_INCOMPLETE_TIMEOUT_SECONDS` | 60 | 1 to `INCOMPLETE_TIMEOUT_CAP_SECONDS` (7200) |
@@ -58,6 +59,7 @@ class Bounded:
 
 
 SIZE = Bounded("MAX_CACHE_SIZE_MB", 1024, "MAX_CACHE_SIZE_CAP_MB", 1024)
+WORKSPACE = Bounded("MAX_WORKSPACE_SIZE_MB", 10_240, "MAX_WORKSPACE_SIZE_CAP_MB", 1_048_576)
 SAVES = Bounded("MAX_CONCURRENT_SAVES", 50, "MAX_CONCURRENT_SAVES_CAP", 100)
 LOCK = Bounded("CLEANUP_LOCK_TIMEOUT_SECONDS", 30, "LOCK_TIMEOUT_CAP_SECONDS", 3600)
 INCOMPLETE = Bounded(
@@ -162,7 +164,7 @@ class Deployment:
         store: The store: a folder, or a URL.
         work: The folder that the workspace is made in.
         inductor: The folder that the user named for Inductor, or None.
-        limits: What a save may take.
+        limits: What a save and a workspace may take.
         clamped: The numbers that were out of their range.
     """
 
@@ -188,6 +190,7 @@ def read_deployment(environ: Mapping[str, str], places: Places | None = None) ->
     limits = Limits(
         pack_bytes=_number(environ, SIZE, clamped) * MIB,
         split=False,
+        workspace_bytes=_number(environ, WORKSPACE, clamped) * MIB,
         concurrent_saves=_number(environ, SAVES, clamped),
         lock_seconds=float(_number(environ, LOCK, clamped)),
         incomplete_seconds=float(_number(environ, INCOMPLETE, clamped)),

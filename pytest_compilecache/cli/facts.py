@@ -17,7 +17,16 @@ from pytest_compilecache.cli.places import Chosen, choose
 from pytest_compilecache.cli.project import settings_of_tests
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.cli.surveying import survey_store, workspaces
-from pytest_compilecache.deployment import INCOMPLETE, INDUCTOR, LOCK, SAVES, SIZE, STORE, WORK
+from pytest_compilecache.deployment import (
+    INCOMPLETE,
+    INDUCTOR,
+    LOCK,
+    SAVES,
+    SIZE,
+    STORE,
+    WORK,
+    WORKSPACE,
+)
 from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.settings import Settings, setting_names
 from pytest_compilecache.variables import users_environ
@@ -88,6 +97,7 @@ def _server_settings(chosen: Chosen) -> list[Setting]:
     limits = deployment.limits
     numbers = (
         (SIZE.name, limits.pack_bytes >> 20),
+        (WORKSPACE.name, (limits.workspace_bytes or 0) >> 20),
         (SAVES.name, limits.concurrent_saves),
         (LOCK.name, int(limits.lock_seconds)),
         (INCOMPLETE.name, int(limits.incomplete_seconds)),

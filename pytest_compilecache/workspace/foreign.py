@@ -50,6 +50,11 @@ class ForeignWorkspace(Workspace):
         areas = (("unguarded", self.inductor), ("headers", self.headers), ("vllm", self.vllm))
         return tuple(area for area in areas if area[0] not in refused)
 
+    def of_whole_folders(self) -> tuple[Path, ...]:
+        """Those of vLLM, one for each model; not where others than commands of ours use them."""
+        ours = self.vllm.is_relative_to(self.root)
+        return (self.vllm / _COMPILED_BY_VLLM,) if ours else ()
+
     def stamped(self) -> tuple[Path, ...]:
         """The folders that say which environment made them."""
         return (*(folder for _, folder in self.areas()), self.state)
