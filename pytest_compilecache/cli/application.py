@@ -23,6 +23,7 @@ COMMANDS = {
     "info": ("facts", "Say what is in force here, and where each setting comes from."),
     "doctor": ("doctor", "Look for what would slow down, break or endanger the cache."),
     "ls": ("stores", "List what a store holds."),
+    "explain": ("explaining", "Say why a store has nothing for this environment."),
     "load": ("caches", "Bring what the store has for this environment."),
     "save": ("caches", "Add to the store what was compiled here."),
     "check": ("stores", "Read a store to its last byte and say what is wrong."),
@@ -34,6 +35,7 @@ COMMANDS = {
     ),
     "watch": ("servers", "Beside a command: load at once, or save when it is ready."),
     "key": ("keys", "Print keys for the cache of a CI system."),
+    "report": ("reports", "Make one report of those that CI shards left."),
 }
 
 

@@ -52,7 +52,7 @@ class PackRow:
 def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
     """List the environments of a store, or the packs of one ENVIRONMENT."""
     output = output_of(parameters)
-    opened = _existing(choose(store).deployment.store)
+    opened = existing(choose(store).deployment.store)
     if environment is not None:
         return _list_packs(output, opened, environment)
     rows = _environments(opened)
@@ -65,7 +65,7 @@ def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
     return 0
 
 
-def _existing(place: str) -> Store:
+def existing(place: str) -> Store:
     """The store at a place, which a listing must not take for an empty one.
 
     Raises:
@@ -145,7 +145,7 @@ def check(store: str | None, **parameters: Any) -> int:
     Changes nothing. Exit code 1 when something is wrong.
     """
     output = output_of(parameters)
-    opened = _existing(choose(store).deployment.store)
+    opened = existing(choose(store).deployment.store)
     result = check_store(opened)
     facts = {
         "store": opened.url,
@@ -182,7 +182,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     """
     output = output_of(parameters)
     deployment = choose(store).deployment
-    opened = _existing(deployment.store)
+    opened = existing(deployment.store)
     limits = _limits(deployment.limits, keep_days, max_mb)
     result = prune_store(opened, limits)
     facts = {
@@ -219,7 +219,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     pack is left out and named, and the exit code is 1.
     """
     output = output_of(parameters)
-    opened = [_existing(place) for place in sources]
+    opened = [existing(place) for place in sources]
     into = open_store(target, choose(target).deployment.limits)
     results: list[United] = []
     with output.progress("merging", sum(size_of(each) for each in opened)) as meter:

@@ -95,6 +95,31 @@ def test_key_changes_with_what_the_store_holds_and_restore_keys_do_not(
     assert "GITHUB_OUTPUT" in command.errors
 
 
+def test_explain_names_each_field_that_differs_from_the_nearest_environment(
+    command: Command, tmp_path: Path
+):
+    store = tmp_path / "store"
+    command("load", "--store", store)
+    here = command.json("info")
+    place = Path(here["workspace_of_servers"]["place"])
+    (place / "ab").mkdir()
+    (place / "ab" / "kernel.h").write_bytes(b"kernel")
+    command("save", "--store", store)
+    assert "holds 1 pack of" in command("explain", "--store", store)
+    fill(store, tmp_path / "w", "a.h")  # of an environment that is further away
+    lower = command.json("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert lower["nearest"] == here["environment"]["id"]
+    assert lower["differences"] == [
+        {"field": "aten_cpu_capability", "here": "avx2", "there": "unset"}
+    ]
+    text = command("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert "aten_cpu_capability: avx2 here, unset there" in text
+    (pack,) = store.glob(f"v1/{here['environment']['id']}/packs/*")
+    pack.unlink()  # what has no packs helps nobody
+    gone = command.json("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert gone["nearest"] == ENVIRONMENT.id
+
+
 def test_commands_about_a_store_need_no_torch(command: Command, tmp_path: Path):
     store = tmp_path / "store"
     fill(store, tmp_path / "w", "a.h")
@@ -106,3 +131,6 @@ def test_commands_about_a_store_need_no_torch(command: Command, tmp_path: Path):
     for words in (("ls",), ("check",), ("prune",)):
         command(*words, "--store", store, PYTHONPATH=str(blocked))
     command("merge", tmp_path / "all", store, PYTHONPATH=str(blocked))
+    (tmp_path / "report.json").write_text("{}")
+    command("report", tmp_path / "report.json", code=1, PYTHONPATH=str(blocked))
+    assert "it is no report of a session" in command.errors

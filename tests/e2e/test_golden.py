@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cli.application import COMMANDS, USAGE
+from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
+from pytest_compilecache.report.figures import SessionFigures
+from pytest_compilecache.report.files import Report, write_report
+from pytest_compilecache.report.terminal import Outcome
 from tests.e2e.command import ENVIRONMENT, Command, damage, fill
 from tests.e2e.golden import FOLDER, compare, compare_text, golden
 
@@ -76,9 +81,25 @@ class Scene:
         packs.rename(self.root / "packs")
         packs.symlink_to(self.root / "packs")
 
+    def reported(self) -> None:
+        """Two shards left reports: one was warm, and one compiled."""
+        hit = CompileRecord((CompileEvent("hit", 2),), graphs=2, seconds=0.5, seconds_saved=3.0)
+        cold = CompileRecord((CompileEvent("miss"),), graphs=1, seconds=4.5, built=("a.so",))
+        saved = CacheResult(OperationStatus.SUCCESS, files=3, bytes=4_000_000, packs=1)
+        trouble = Trouble("/store", "is slow", "mount it nearer")
+        for number, (record, result) in enumerate(((hit, None), (cold, saved)), 1):
+            figures = SessionFigures({f"test_a.py::test_{number}": record})
+            outcome = Outcome(saved=result, store="/store", troubles=(trouble,))
+            write_report(self.root / f"shard-{number}.json", Report(figures, outcome, ()))
+
     def file(self) -> None:
         """A file is in the place of the store."""
         self.store.write_bytes(b"no folder")
+
+    def reported_and_file(self) -> None:
+        """A file that is no report is among them."""
+        self.reported()
+        self.file()
 
     def compiled_but_file(self) -> None:
         """There is something to save, and a file in the place of the store."""
@@ -119,6 +140,13 @@ CASES = (
     Case("ls", "unknown environment", f"torch9-0000000000000000 {STORE}", Scene.of_others, 2),
     Case("ls", "no store", STORE, code=2),
     Case("ls", "link in the store", f"{ENVIRONMENT.id} {STORE}", Scene.linked, 1),
+    Case("explain", "good", STORE, Scene.saved),
+    Case("explain", "another environment", STORE, Scene.of_others, 1),
+    Case("explain", "a server's, for commands", f"--command {STORE}", Scene.saved, 1),
+    Case("explain", "no store", STORE, code=2),
+    Case("report", "good", "ROOT/shard-1.json ROOT/shard-2.json", Scene.reported),
+    Case("report", "no report", "ROOT/shard-1.json STORE", Scene.reported_and_file, 1),
+    Case("report", "no file", "ROOT/shard-1.json", code=2),
     Case("load", "good", STORE, Scene.wiped),
     Case("load", "all is here", STORE, Scene.saved),
     Case("load", "nothing of this environment", STORE, Scene.of_others),
