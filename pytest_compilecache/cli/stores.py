@@ -179,6 +179,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     """Delete packs that are too old, damaged, taken over by others, or over the limit.
 
     What was saved within the last hour stays, because a reader may be about to read it.
+    Exit code 1 when an environment could not be listed; the others were pruned.
     """
     output = output_of(parameters)
     deployment = choose(store).deployment
@@ -190,6 +191,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
         "deleted": list(result.deleted),
         "bytes": result.bytes,
         "kept": result.kept,
+        "unlisted": list(result.unlisted),
         "troubles": list(result.troubles),
     }
     if not output.facts(facts):
@@ -197,7 +199,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
             output.warn(trouble)
         deleted = f"deleted {number(len(result.deleted), 'object')}, {megabytes(result.bytes)}"
         output.line(f"{deleted}; {number(result.kept, 'pack')} left", "ok")
-    return 0
+    return WRONG if result.unlisted else 0
 
 
 def _limits(limits: Limits, keep_days: int | None, max_mb: int | None) -> Limits:
