@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.command import Command
 
@@ -30,6 +33,15 @@ def test_missing_extra_is_named_with_its_remedy(command: Command, tmp_path: Path
     assert "pip install 'pytest-compilecache[cli]'" in command.errors
 
 
+@pytest.fixture
+def listening_to_interrupts() -> Iterator[None]:
+    """A shell starts what it puts into the background deaf to them, and so are its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening_to_interrupts")
 def test_interrupt_is_exit_code_130(command: Command, tmp_path: Path):
     words = ("watch", "--store", tmp_path / "store", "--save", "always")
     with command.start(*words) as process:
