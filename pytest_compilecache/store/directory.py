@@ -35,6 +35,7 @@ from pytest_compilecache.store.turns import Turns
 _TEMPORARY = "tmp"
 _TURNS = "turns"  # inside it
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_TROUBLE_OF_ONE_FOLDER = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE})
 _SHARED_FOLDER, _SHARED_FILE = 0o775, 0o664  # less the umask; never writable by everybody
 
 
@@ -236,6 +237,8 @@ def _walk(
                     with explained(entry.path):
                         yield from [*_walk(Path(entry.path), key, refused)]
                 except StoreAccessError as error:
+                    if error.errno not in _TROUBLE_OF_ONE_FOLDER:  # but of this process, or of all
+                        raise
                     refused[key] = error
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the listing
