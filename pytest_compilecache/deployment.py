@@ -56,6 +56,13 @@ SIZE = Bounded(
     1024,
     "MiB that one save may take in the store, compressed; a larger one publishes nothing.",
 )
+WORKSPACE = Bounded(
+    "MAX_WORKSPACE_SIZE_MB",
+    10_240,
+    "MAX_WORKSPACE_SIZE_CAP_MB",
+    1_048_576,
+    "MiB that the live caches are brought down to after a save, what was used longest ago first.",
+)
 SAVES = Bounded(
     "MAX_CONCURRENT_SAVES",
     50,
@@ -78,7 +85,7 @@ INCOMPLETE = Bounded(
     7200,
     "Seconds after which an unfinished file goes whose writer cannot be told to be alive.",
 )
-NUMBERS = (SIZE, SAVES, LOCK, INCOMPLETE)
+NUMBERS = (SIZE, WORKSPACE, SAVES, LOCK, INCOMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ class Deployment:
         store: The store: a folder, or a URL.
         work: The folder that the workspace is made in.
         inductor: The folder that the user named for Inductor, or None.
-        limits: What a save may take.
+        limits: What a save and a workspace may take.
         clamped: The numbers that were out of their range.
     """
 
@@ -214,6 +221,7 @@ def read_deployment(environ: Mapping[str, str], places: Places | None = None) ->
     limits = Limits(
         pack_bytes=_number(environ, SIZE, clamped) * MIB,
         split=False,
+        workspace_bytes=_number(environ, WORKSPACE, clamped) * MIB,
         concurrent_saves=_number(environ, SAVES, clamped),
         lock_seconds=float(_number(environ, LOCK, clamped)),
         incomplete_seconds=float(_number(environ, INCOMPLETE, clamped)),

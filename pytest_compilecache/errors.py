@@ -49,6 +49,10 @@ class WorkspaceError(CompileCacheError, OSError):
     """A workspace cannot be used: its place, its owner or its mode is wrong."""
 
 
+class ReportError(CompileCacheError, ValueError):
+    """A file is no report of a session."""
+
+
 class NotComparableError(CompileCacheError, TypeError):
     """What a model takes, keeps or gives cannot be compared between two runs."""
 

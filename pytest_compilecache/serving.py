@@ -5,12 +5,13 @@ It imports neither pytest nor torch: what torch needs waits until the server imp
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from pytest_compilecache.cache import (
@@ -21,6 +22,7 @@ from pytest_compilecache.cache import (
     save,
     trouble,
 )
+from pytest_compilecache.cache.log import LOGGER, log_evicted
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.protection import Protection, compiled_before
 from pytest_compilecache.deployment import INDUCTOR, Deployment
@@ -28,15 +30,15 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.places import make_private
 from pytest_compilecache.variables import Variables, users_environ
+from pytest_compilecache.workspace.evict import Living, evict
 from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 from pytest_compilecache.workspace.turns import restoring_turn
 from pytest_compilecache.workspace.usage import UsageLog
 
-LOGGER = logging.getLogger("pytest_compilecache")
-
 _DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 _INDUCTOR_CONFIG = "torch._inductor.config"
+_CLOCKS_APART = 1_000_000_000
 
 _LATE_FOR_THREADS = (
     "Inductor was imported before load_compile_cache(), so machines with other core counts share "
@@ -90,7 +92,8 @@ class ServerProcess:
         """Bring what the workspace lacks from the store, and let torch work there."""
         started = time.perf_counter()
         late = self._work is None and compiled_before()
-        result = self._restore(deployment)
+        with self._unheard():
+            result = self._restore(deployment)
         troubles = (_COMPILED_BEFORE_LOAD, *result.troubles) if late else result.troubles
         return replace(result, troubles=troubles, seconds=time.perf_counter() - started)
 
@@ -99,17 +102,28 @@ class ServerProcess:
         started = time.perf_counter()
         stray = self._work is None and compiled_before()
         try:
-            if self._work is not None:
-                self._work.usage.flush()
-            site = self._locate(deployment)
-            with SharedWorkspace(site.workspace, site.environment.id):
-                result = self._changed(site) or save(
-                    site.workspace, site.environment, deployment.store, deployment.limits
-                )
+            result = self._save_and_evict(deployment)
         except Exception as error:  # noqa: BLE001  (the cache is never worth a server)
             result = _failed(deployment, error)
         troubles = (_COMPILED_WITHOUT_LOAD, *result.troubles) if stray else result.troubles
         return replace(result, troubles=troubles, seconds=time.perf_counter() - started)
+
+    def _unheard(self) -> AbstractContextManager[None]:
+        """While this thread reads artifacts without using them."""
+        work = self._work
+        return work.usage.ignoring_this_thread() if work is not None else nullcontext()
+
+    def _save_and_evict(self, deployment: Deployment) -> CacheResult:
+        site = self._locate(deployment)
+        if self._work is not None:
+            self._work.usage.flush()
+        with self._unheard(), SharedWorkspace(site.workspace, site.environment.id):
+            changed = self._changed(site)
+            if changed is not None:
+                return changed
+            result = save(site.workspace, site.environment, deployment.store, deployment.limits)
+        self._evict(site, deployment)
+        return result
 
     def end(self) -> None:
         """Give torch and the variables back as they were."""
@@ -170,6 +184,12 @@ class ServerProcess:
         changed = Trouble("save_compile_cache()", reason, remedy)
         return CacheResult(OperationStatus.ERROR, troubles=(changed,))
 
+    def _evict(self, site: Site, deployment: Deployment) -> None:
+        """Bring the workspace down to its limit, but for what this process used."""
+        with self._lock:
+            living = self._work.living_in(site.workspace) if self._work is not None else None
+            log_evicted(evict(site.workspace, deployment.limits, living=living))
+
     def _work_at(self, site: Site, use: SharedWorkspace) -> None:
         """Let torch use the workspace from here on, protected."""
         with self._lock:
@@ -212,6 +232,8 @@ class _Work:
     def __init__(self, site: Site, use: SharedWorkspace) -> None:
         self.site = site
         self.usage = UsageLog(site.workspace)
+        # File systems note times of a clock that may be some milliseconds behind.
+        self._since = time.time_ns() - _CLOCKS_APART
         self._use = use
         self._protection = Protection(site.workspace, _LoggedEvents())
         self._watch = ImportWatch()
@@ -220,6 +242,16 @@ class _Work:
         """Protect what is compiled, and note what is used of the workspace."""
         self.usage.start()
         self._protection.attach(self._watch, _guarded)
+
+    def living_in(self, workspace: Workspace) -> Living | None:
+        """How this process goes on in a workspace; None when it is another's."""
+        if workspace != self.site.workspace:
+            return None
+        return Living(self._use, self._since, self._used)
+
+    def _used(self) -> AbstractSet[str]:
+        self.usage.flush()
+        return self.usage.marked
 
     def end(self) -> None:
         """Give torch and the workspace back."""

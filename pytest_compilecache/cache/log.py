@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from pytest_compilecache.cache.results import CacheResult, OperationStatus
+from pytest_compilecache.workspace.evict import Evicted
 
 LOGGER = logging.getLogger("pytest_compilecache")
 
@@ -44,3 +45,14 @@ def log_result(call: str, store: str, result: CacheResult) -> CacheResult:
     if result.explanation:
         LOGGER.info("compile cache: the nearest environment differs: %s", result.explanation)
     return result
+
+
+def log_evicted(evicted: Evicted) -> None:
+    """Log what was evicted, and trouble as warnings. That others use a workspace is none."""
+    for each in evicted.troubles:
+        LOGGER.warning("compile cache: %s", each)
+    if evicted.files:
+        amount = f"{evicted.files} unused files, {evicted.bytes / 1e6:.1f} MB"
+        LOGGER.info("compile cache: evicted %s, from the workspace", amount)
+    if evicted.workspaces:
+        LOGGER.info("compile cache: removed unused workspaces: %s", ", ".join(evicted.workspaces))

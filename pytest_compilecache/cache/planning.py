@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pytest_compilecache._filesystem import read_unnoticed
 from pytest_compilecache.cache.results import Trouble, trouble
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import Limits
@@ -158,7 +159,7 @@ def find_twins(workspace: Workspace, healed: Healed, contents: Contents) -> Mapp
         file = healed.whole[path]
         if entries.has_siblings(path):
             with contextlib.suppress(OSError):  # gone since it was judged
-                twin = entries.twin_of(path, file.location.read_bytes())
+                twin = entries.twin_of(path, read_unnoticed(file.location))
                 if twin is not None:
                     found[path] = twin
                     continue

@@ -59,16 +59,21 @@ def restore_from(
 
 def explain(environment: Environment, catalog: Catalog) -> str:
     """How the nearest environment in the store differs from this one."""
-    others = []
-    with contextlib.suppress(StoreError):  # what another user keeps to himself
-        for text in catalog.environments().values():
-            with contextlib.suppress(CompileCacheError):
-                others.append(Environment.from_json(text))
-    closest = nearest(environment, others)
+    closest = nearest(environment, environments_in(catalog))
     differences = environment.differences(closest) if closest is not None else ()
     told = [_difference(each.field, each.here, each.there) for each in differences]
     more = [f"and {len(told) - _MAX_TROUBLES} more"] if len(told) > _MAX_TROUBLES else []
     return "; ".join(told[:_MAX_TROUBLES] + more)
+
+
+def environments_in(catalog: Catalog) -> list[Environment]:
+    """The environments that a store describes; a description that cannot be read is left out."""
+    found = []
+    with contextlib.suppress(StoreError):  # what another user keeps to himself
+        for text in catalog.environments().values():
+            with contextlib.suppress(CompileCacheError):
+                found.append(Environment.from_json(text))
+    return found
 
 
 @dataclass(slots=True)

@@ -24,10 +24,11 @@ EXIT_CODES = {
 }
 
 # Each with its module and its one line in the list, so that help loads nothing else.
-_COMMANDS = {
+COMMANDS = {
     "info": ("facts", "Say what is in force here, and where each setting comes from."),
     "doctor": ("doctor", "Look for what would slow down, break or endanger the cache."),
     "ls": ("stores", "List what a store holds."),
+    "explain": ("explaining", "Say why a store has nothing for this environment."),
     "load": ("caches", "Bring what the store has for this environment."),
     "save": ("caches", "Add to the store what was compiled here."),
     "check": ("stores", "Read a store to its last byte and say what is wrong."),
@@ -39,6 +40,7 @@ _COMMANDS = {
     ),
     "watch": ("servers", "Beside a command: load at once, or save when it is ready."),
     "key": ("keys", "Print keys for the cache of a CI system."),
+    "report": ("reports", "Make one report of those that CI shards left."),
 }
 
 
@@ -46,18 +48,18 @@ class _Commands(click.Group):
     """Loads a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pytest_compilecache.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"pytest_compilecache.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,12 +15,12 @@ import click
 from pytest_compilecache import findings
 from pytest_compilecache.cli.application import WRONG, json_option, output_of
 from pytest_compilecache.cli.places import choose
+from pytest_compilecache.cli.project import settings_of_tests
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.deployment import INDUCTOR
 from pytest_compilecache.diagnosis import Patient, diagnose
 from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.findings import Diagnosis, fine
-from pytest_compilecache.settings import Settings, environment_layer
 from pytest_compilecache.variables import users_environ
 from pytest_compilecache.workspace.place import default_root
 
@@ -49,7 +49,7 @@ def doctor(store: str | None, **parameters: Any) -> int:
 def _patient(store: str | None) -> Patient:
     environ = users_environ(os.environ)
     chosen = choose(store)
-    settings = Settings.resolve(environment_layer(environ, Path.cwd()))
+    settings = settings_of_tests(environ, Path.cwd())
     folders = {
         "workspaces of tests": settings.dir or default_root(),
         "workspaces of servers": chosen.deployment.work / f"compilecache-{os.getuid()}",

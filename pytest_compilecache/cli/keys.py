@@ -28,16 +28,22 @@ _EMPTY = "empty"
 
 @click.command()
 @store_option
-@click.option("--prefix", default="compilecache", show_default=True, help="How the keys begin.")
+@click.option(
+    "--prefix",
+    default="compilecache",
+    show_default=True,
+    metavar="WORD",
+    help="How the keys begin.",
+)
 @click.option(
     "--github-output", is_flag=True, help="Append key and restore-keys to $GITHUB_OUTPUT."
 )
 @json_option
 def key(store: str | None, prefix: str, github_output: bool, **parameters: Any) -> int:
-    """Print the key of a store as it is now, and the keys to restore one by.
+    """Print the key to keep a store under, and the keys to restore one by.
 
-    Ask before the tests for the restore keys, and after them, with --store, for the key to
-    save under: it is another one whenever the store holds something else.
+    The restore keys name this environment. The key ends with what the store holds, so ask
+    for it after the tests: it has changed if something was saved.
     """
     output = output_of(parameters)
     environment = detect_environment(users_environ(os.environ)).id

@@ -44,13 +44,14 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
             "--quiet-seconds",
             type=_seconds,
             metavar="N",
-            help="Else, when its caches changed and then not for N seconds.  [default: 30]",
+            help="Else ready when its caches changed, and then not for N seconds.  [default: 30]",
         ),
         click.option(
             "--save",
             "policy",
             type=click.Choice(SAVE_POLICIES),
             default="auto",
+            show_default=True,
             help="auto: not where the code may be a stranger's (a fork's pull request).",
         ),
         click.option(

@@ -52,7 +52,7 @@ class PackRow:
 def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
     """List the environments of a store, or the packs of one ENVIRONMENT."""
     output = output_of(parameters)
-    opened = _existing(choose(store).deployment.store)
+    opened = existing(choose(store).deployment.store)
     if environment is not None:
         return _list_packs(output, opened, environment)
     rows = _environments(opened)
@@ -65,7 +65,7 @@ def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
     return 0
 
 
-def _existing(place: str) -> Store:
+def existing(place: str) -> Store:
     """The store at a place, which a listing must not take for an empty one.
 
     Raises:
@@ -140,9 +140,12 @@ def _ago(modified: float) -> str:
 @store_option
 @json_option
 def check(store: str | None, **parameters: Any) -> int:
-    """Read every pack of a store to its last byte. Exit code 1 when something is wrong."""
+    """Read every pack of a store to its last byte.
+
+    Changes nothing. Exit code 1 when something is wrong.
+    """
     output = output_of(parameters)
-    opened = _existing(choose(store).deployment.store)
+    opened = existing(choose(store).deployment.store)
     result = check_store(opened)
     facts = {
         "store": opened.url,
@@ -165,17 +168,22 @@ def _findings(count: int) -> str:
 
 @click.command()
 @store_option
-@click.option("--keep-days", type=click.IntRange(1), help="Delete packs that are older.")
-@click.option("--max-mb", type=click.IntRange(1), help="MiB to bring the store down to.")
+@click.option(
+    "--keep-days", type=click.IntRange(1), metavar="N", help="Delete packs older than N days."
+)
+@click.option(
+    "--max-mb", type=click.IntRange(1), metavar="N", help="Bring the store down to N MiB."
+)
 @json_option
 def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parameters: Any) -> int:
     """Delete packs that are too old, damaged, taken over by others, or over the limit.
 
     What was saved within the last hour stays, because a reader may be about to read it.
+    Exit code 1 when an environment could not be listed; the others were pruned.
     """
     output = output_of(parameters)
     deployment = choose(store).deployment
-    opened = _existing(deployment.store)
+    opened = existing(deployment.store)
     limits = _limits(deployment.limits, keep_days, max_mb)
     result = prune_store(opened, limits)
     facts = {
@@ -183,6 +191,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
         "deleted": list(result.deleted),
         "bytes": result.bytes,
         "kept": result.kept,
+        "unlisted": list(result.unlisted),
         "troubles": list(result.troubles),
     }
     if not output.facts(facts):
@@ -190,7 +199,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
             output.warn(trouble)
         deleted = f"deleted {number(len(result.deleted), 'object')}, {megabytes(result.bytes)}"
         output.line(f"{deleted}; {number(result.kept, 'pack')} left", "ok")
-    return 0
+    return WRONG if result.unlisted else 0
 
 
 def _limits(limits: Limits, keep_days: int | None, max_mb: int | None) -> Limits:
@@ -212,7 +221,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     pack is left out and named, and the exit code is 1.
     """
     output = output_of(parameters)
-    opened = [_existing(place) for place in sources]
+    opened = [existing(place) for place in sources]
     into = open_store(target, choose(target).deployment.limits)
     results: list[United] = []
     with output.progress("merging", sum(size_of(each) for each in opened)) as meter:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_compilecache._filesystem import open_unnoticed
 from pytest_compilecache.pack.index import (
     FOOTER,
     FRAME_SIZE,
@@ -172,7 +173,7 @@ def _pack_file(source: PackSource, stream: FrameStream) -> PackFile:
 
 def _open(location: Path) -> int:
     try:
-        return os.open(location, _OPEN_FLAGS)
+        return open_unnoticed(location, _OPEN_FLAGS)
     except FileNotFoundError:
         raise _LeftOutError(VANISHED) from None
     except (OSError, ValueError) as error:

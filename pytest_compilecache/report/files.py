@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,12 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def _markdown(report: Report) -> str:
-    return "\n".join(("## Compile cache", "", *_paragraphs(report.lines), ""))
+    return markdown(report.lines)
+
+
+def markdown(lines: Iterable[Line]) -> str:
+    """The lines of a summary as a job summary shows them."""
+    return "\n".join(("## Compile cache", "", *_paragraphs(lines), ""))
 
 
 def _paragraphs(lines: Iterable[Line]) -> Iterable[str]:
@@ -78,8 +83,13 @@ def _escaped(text: str) -> str:
 
 
 def _json(report: Report) -> str:
-    figures, outcome = report.figures, report.outcome
-    values = {
+    values = report_values(report.figures, report.outcome)
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def report_values(figures: SessionFigures, outcome: Outcome) -> dict[str, Any]:
+    """What a report for programs holds."""
+    return {
         "format": FORMAT,
         "warm": figures.warm,
         "compiled": figures.compiled,
@@ -87,14 +97,10 @@ def _json(report: Report) -> str:
         "restored": _result(outcome.restored),
         "saved": _result(outcome.saved),
         "unsaved": outcome.unsaved,
-        "troubles": [
-            {"subject": each.subject, "reason": each.reason, "remedy": each.remedy}
-            for each in outcome.troubles
-        ],
+        "troubles": [asdict(each) for each in outcome.troubles],
         "tests": {name: record.to_mapping() for name, record in figures.tests.items()},
         "outside": figures.outside.to_mapping(),
     }
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def _result(result: CacheResult | None) -> dict[str, Any] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol, SupportsIndex, TypeAlias
 
 from pytest_compilecache.errors import StoreError
@@ -47,6 +49,26 @@ class StoreAccessError(StoreError):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return *self.__reduce__(), {"errno": self.errno}
+
+
+class PartlyListedError(StoreAccessError):
+    """The medium refused some folders of a listing: another user's, or on a bad disk.
+
+    Attributes:
+        listing: What could be listed.
+        refused: The folders, as prefixes, each with its trouble.
+    """
+
+    listing: Sequence[StoredObject] = ()
+    refused: Mapping[str, StoreError] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, listing: Listing, refused: Mapping[str, StoreAccessError]) -> PartlyListedError:
+        """The error for what was refused, which is told by the first."""
+        first = next(iter(refused.values()))
+        error = cls(first.subject, first.reason, first.remedy, code=first.errno)
+        error.listing, error.refused = listing, refused
+        return error
 
 
 class ObjectMissingError(StoreError, FileNotFoundError):
@@ -119,6 +141,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Listing:
         """All objects below a prefix, sorted by key.
+
+        Raises:
+            PartlyListedError: Some folders could not be listed; it has the rest.
 
         Args:
             prefix: Whole components, such as ``v1/some-environment``; the empty

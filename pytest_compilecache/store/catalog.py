@@ -12,6 +12,7 @@ from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
 from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment, is_name
 from pytest_compilecache.store.base import ObjectMissingError, Store
+from pytest_compilecache.store.listing import list_readable
 
 LAYOUT = "v1"
 MAX_DESCRIPTION = 64 * 1024
@@ -192,7 +193,7 @@ class Catalog:
         """
         found = [
             (each.modified, match[1], each.key)
-            for each in self.store.list(LAYOUT)
+            for each in list_readable(self.store).objects
             if each.size <= MAX_DESCRIPTION and (match := _DESCRIPTION.fullmatch(each.key))
         ]
         texts = {id_: self._text(key) for _, id_, key in nlargest(MAX_ENVIRONMENTS, found)}

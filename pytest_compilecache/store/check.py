@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.listing import list_readable
 from pytest_compilecache.store.prune import object_of
 
 _RESAVED = "prune deletes it; what it held is compiled again, and saved in another pack"
@@ -57,10 +58,14 @@ def check(store: Store) -> CheckResult:
     Raises:
         StoreError: The store cannot be listed.
     """
-    listing = store.list("")
+    readable = list_readable(store)
+    listing = readable.objects
     names = {found.pack for each in listing if (found := object_of(each.key)) and found.pack}
     packs = size = 0
-    findings: list[Finding] = []
+    findings = [
+        Finding(key, f"it was not checked: {error.reason}", error.remedy)
+        for key, error in readable.unlisted.items()
+    ]
     for each in listing:
         found = object_of(each.key)
         if found is None:

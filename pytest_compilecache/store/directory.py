@@ -21,6 +21,8 @@ from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.store.base import (
     Listing,
     ObjectMissingError,
+    PartlyListedError,
+    StoreAccessError,
     StoredObject,
     check_key,
     is_key,
@@ -33,6 +35,7 @@ from pytest_compilecache.store.turns import Turns
 _TEMPORARY = "tmp"
 _TURNS = "turns"  # inside it
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_TROUBLE_OF_ONE_FOLDER = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE})
 _SHARED_FOLDER, _SHARED_FILE = 0o775, 0o664  # less the umask; never writable by everybody
 
 
@@ -65,14 +68,18 @@ class DirectoryStore:
     def list(self, prefix: str) -> Listing:
         """All objects below a prefix, sorted by key."""
         folder = self._path(prefix) if prefix else self._root
+        refused: dict[str, StoreAccessError] = {}
         with explained(folder):
             try:
                 self._refuse_links(folder)
-                found = [*_walk(folder, prefix)]
+                found = [*_walk(folder, prefix, refused)]
             except NotADirectoryError:
                 self._check_root()
                 found = []
-        return sorted(found, key=lambda each: each.key)
+        found.sort(key=lambda each: each.key)
+        if refused:
+            raise PartlyListedError.of(found, refused)
+        return found
 
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading.
@@ -212,7 +219,10 @@ class DirectoryStore:
         return (_PRIVATE_FOLDER, _PRIVATE_FILE) if private else (_SHARED_FOLDER, _SHARED_FILE)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
+def _walk(
+    folder: Path, prefix: str, refused: dict[str, StoreAccessError]
+) -> Iterator[StoredObject]:
+    """The objects in a folder; trouble with one below it keeps nobody from the others."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
@@ -223,7 +233,13 @@ def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
             if not is_key(key):  # tmp/, and what is not ours
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), key)
+                try:
+                    with explained(entry.path):
+                        yield from [*_walk(Path(entry.path), key, refused)]
+                except StoreAccessError as error:
+                    if error.errno not in _TROUBLE_OF_ONE_FOLDER:  # but of this process, or of all
+                        raise
+                    refused[key] = error
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the listing
                     status = entry.stat(follow_symlinks=False)

@@ -19,6 +19,7 @@ from pytest_compilecache.pack.index import ENVIRONMENT_ID
 from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import LAYOUT, Catalog, PackRef
+from pytest_compilecache.store.listing import list_readable
 
 _KEY = re.compile(
     rf"{LAYOUT}/(?P<environment>{ENVIRONMENT_ID})/"
@@ -58,12 +59,14 @@ class PruneResult:
         bytes: Their bytes.
         kept: How many packs are left.
         troubles: What is damaged, and what could not be read or deleted, each as a sentence.
+        unlisted: The environments that were left as they are, because they cannot be listed.
     """
 
     deleted: tuple[str, ...] = ()
     bytes: int = 0
     kept: int = 0
     troubles: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,9 +89,10 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         StoreError: The store cannot be listed, or nothing can be written to it.
     """
     now = store.clock()  # first: it removes what killed writers left, too
-    listing = store.list("")
+    readable = list_readable(store)
+    listing = readable.objects
     shelves = _shelves(listing)
-    troubles: list[str] = []
+    troubles = [str(error) for error in readable.unlisted.values()]
     doomed: dict[str, StoredObject] = {}
     for environment, shelf in shelves.items():
         catalog = Catalog(store, environment)
@@ -106,6 +110,7 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         bytes=sum(doomed[key].size for key in gone),
         kept=sum(pack.key not in gone for pack in packs),
         troubles=tuple(troubles),
+        unlisted=tuple(readable.unlisted),
     )
 
 

@@ -20,7 +20,7 @@ from pytest_compilecache.cache import (
     save,
     trouble,
 )
-from pytest_compilecache.cache.log import LOGGER, log_result
+from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
 from pytest_compilecache.deployment import Deployment
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import EnvironmentUnknownError
@@ -29,6 +29,7 @@ from pytest_compilecache.settings import SavePolicy
 from pytest_compilecache.supervising.interpreters import foreign_python
 from pytest_compilecache.trust import judge_build
 from pytest_compilecache.variables import Variables, users_environ
+from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import (
     INDUCTOR,
     VLLM,
@@ -100,15 +101,31 @@ class Keeper:
         self._use: SharedWorkspace | None = None
         self._known: frozenset[str] | None = None
         self.unsaved = _why_unsaved(policy, self._users)
+        self._loading = False
         self.site: Site | None = None
 
     def load(self) -> CacheResult:
         """Bring what the store has; afterwards ``site`` says where, unless nothing can be used."""
-        return self._told("load", self._load)
+        self._loading = True
+        try:
+            return self._told("load", self._load)
+        finally:
+            self._loading = False
 
     def save(self) -> CacheResult:
         """Add what is new to the store."""
         return self._told("save", self._save)
+
+    def save_at_end(self) -> CacheResult:
+        """Add what is new to the store, and bring the caches of a command that ended to its limit.
+
+        Never those of a neighbour: it lives on, and holds no lock.
+        """
+        result = self.save()
+        if self._relation is Relation.CHILD and self.site and self._use and not self._loading:
+            self._use.release()
+            log_evicted(evict(self.site.workspace, self._deployment.limits))
+        return result
 
     def child_environ(self) -> dict[str, str]:
         """The variables for the command."""

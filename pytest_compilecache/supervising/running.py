@@ -172,7 +172,7 @@ class _Run:
         if why or cut is not None or not saving.done:
             LOGGER.info("compile cache: nothing is saved at the end: %s", why or "no time is left")
             return
-        last = Task(self._keeper.save, self._events)
+        last = Task(self._keeper.save_at_end, self._events)
         last.wait(deadline - time.monotonic())
         if last.result is not None:
             self._outcome.saves["exit"] = last.result

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_compilecache._filesystem import read_unnoticed
 from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
@@ -79,7 +80,7 @@ class Entries:
         try:
             if location.stat().st_size > MAX_COMPARED_BYTES:
                 return None
-            return self._meaning(path, location.read_bytes())
+            return self._meaning(path, read_unnoticed(location))
         except OSError:
             return None
 

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
+import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
+from pytest_compilecache.workspace.evictable import Unit, entries_of, survey
 from pytest_compilecache.workspace.place import STAMP, Workspace
-from pytest_compilecache.workspace.sharing import SHARING_LOCK, sole_use, why_unlockable
+from pytest_compilecache.workspace.sharing import (
+    SHARING_LOCK,
+    SharedWorkspace,
+    sole_use,
+    why_unlockable,
+)
 
-_QUARANTINED, _ARTIFACT, _HEADER = range(3)
 _ASIDE = ".compilecache-evicted-"
 _MAX_TROUBLES = 20
-
-# What torch keeps in its folder and makes again when it is missing, even in part. A
-# compiler that it installed there is not among it, nor is what a user left in a
-# folder that he named.
-_EVICTED_FOLDERS = re.compile(r"[a-z0-9]{2}|fxgraph|aotautograd|guarded|triton|dynamo")
-# A process may be writing them, also one that has no lock of ours; healing knows when not.
-_UNFINISHED = re.compile(r"(.*\.)?(tmp|lock|pid)|tmp\..*")
-# Its being there says that its folder is complete: Triton 3.3 fails where the rest
-# is missing, and so does Inductor's Halide backend.
-_SEAL = re.compile(r"__grp__.*|done")
-# Torch 2.15 notes beside a library that it once loaded.
-_NOTE = ".load_ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +52,18 @@ class Evicted:
     troubles: tuple[WorkspaceError, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Files that are evicted together.
-
-    Attributes:
-        paths: The files, in the order in which they must go: what vouches for others first.
-        bytes: What they take.
-        used: When one of them was last used, in nanoseconds.
-        rank: Units of a lower rank go first.
-    """
-
-    paths: tuple[str, ...]
-    bytes: int
-    used: int
-    rank: int = _ARTIFACT
-
-
-def evict(workspace: Workspace, limits: Limits = DEFAULT_LIMITS) -> Evicted:
+def evict(
+    workspace: Workspace, limits: Limits = DEFAULT_LIMITS, *, living: Living | None = None
+) -> Evicted:
     """Delete what was least recently used, where nobody uses it at this moment.
 
-    Never raises. This process must have released the workspace, or it is in use.
+    Never raises. This process must have released the workspace, or say how it lives on in it.
 
     Args:
         workspace: The workspace. Its root has the name of its environment, and those
             of other environments lie beside it.
         limits: ``workspace_bytes`` for this one, ``keep_seconds`` for the others.
+        living: This process, where it goes on using the workspace.
     """
     reason = why_unlockable(workspace)
     if reason:
@@ -94,23 +74,9 @@ def evict(workspace: Workspace, limits: Limits = DEFAULT_LIMITS) -> Evicted:
         done = replace(done, workspaces=tuple(_remove_unused(workspace, limits, troubles)))
     with troubles.noted(workspace.root):
         if limits.workspace_bytes is not None:
-            trimmed = _trim_unused(workspace, limits.workspace_bytes, troubles)
+            trimmed = _trim_unused(workspace, limits.workspace_bytes, living, troubles)
             done = replace(trimmed, workspaces=done.workspaces)
     return replace(done, troubles=tuple(troubles.found[:_MAX_TROUBLES]))
-
-
-def survey(workspace: Workspace) -> list[Unit]:
-    """Everything that may be evicted from a workspace.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
-    folders: list[tuple[Path | str, int]] = [
-        (workspace.quarantine, _QUARANTINED),
-        *((folder, _ARTIFACT) for folder in _artifact_folders(workspace)),
-        (workspace.headers, _HEADER),
-    ]
-    return [unit for folder, rank in folders for unit in _units(folder, rank)]
 
 
 def choose(units: Iterable[Unit], excess: int) -> Iterator[Unit]:
@@ -121,6 +87,21 @@ def choose(units: Iterable[Unit], excess: int) -> Iterator[Unit]:
         if unit.bytes:
             excess -= unit.bytes
             yield unit
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A process that goes on in a workspace from which it evicts.
+
+    Attributes:
+        use: Its use of it.
+        since: When that began, in nanoseconds; what was changed later is its own.
+        used: The files that it used so far.
+    """
+
+    use: SharedWorkspace
+    since: int
+    used: Callable[[], AbstractSet[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +125,54 @@ class Troubles:
 # --- one workspace down to its bytes ----------------------------------------
 
 
-def _trim_unused(workspace: Workspace, allowed: int, troubles: Troubles) -> Evicted:
+def _trim_unused(
+    workspace: Workspace, allowed: int, living: Living | None, troubles: Troubles
+) -> Evicted:
     if workspace.inductor.is_symlink():
         return Evicted(reason=f"{workspace.inductor}: it is a link")
     if not _is_stamped(workspace.inductor / STAMP, workspace.root.name):
         reason = f"it has no stamp of environment {workspace.root.name}"
         return Evicted(reason=f"{workspace.inductor}: {reason}")
-    with sole_use(workspace) as reason:
-        return Evicted(reason=reason) if reason else _trim(workspace, allowed, troubles)
+    with sole_use(workspace, living.use if living else None) as reason:
+        if reason:
+            return Evicted(reason=reason)
+        return _trim(workspace, allowed, living, troubles)
 
 
-def _trim(workspace: Workspace, allowed: int, troubles: Troubles) -> Evicted:
+def _trim(workspace: Workspace, allowed: int, living: Living | None, troubles: Troubles) -> Evicted:
     units = survey(workspace)
     total = sum(unit.bytes for unit in units)
+    used: AbstractSet[str] = living.used() if living else frozenset()
+    since = living.since if living else None
+    unused = [
+        unit
+        for unit in units
+        if (since is None or unit.changed < since) and used.isdisjoint(unit.paths)
+    ]
     sizes: list[int] = []
-    for unit in choose(units, total - allowed):
+    for unit in choose(unused, total - allowed):
         with troubles.noted(workspace.root):
-            sizes.extend(_delete(unit))
+            sizes.extend(_delete(unit, workspace))
             _remove_empty({Path(path).parent for path in unit.paths}, workspace)
     return Evicted(len(sizes), sum(sizes), total - sum(sizes))
 
 
-def _delete(unit: Unit) -> Iterator[int]:
+def _delete(unit: Unit, workspace: Workspace) -> Iterator[int]:
     for path in unit.paths:
         with contextlib.suppress(FileNotFoundError):
-            size = os.lstat(path).st_size
-            os.unlink(path)  # noqa: PTH108  (called for every file)
-            yield size
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                yield _delete_folder(Path(path), unit.bytes, workspace)
+            else:
+                os.unlink(path)  # noqa: PTH108  (called for every file)
+                yield status.st_size
+
+
+def _delete_folder(folder: Path, size: int, workspace: Workspace) -> int:
+    # At once: whoever finds a part of it takes it for the whole.
+    workspace.quarantine.mkdir(mode=0o700, exist_ok=True)
+    _remove(folder.rename(workspace.quarantine / f"{_ASIDE}{folder.name}-{time.time_ns()}"))
+    return size
 
 
 def _remove_empty(folders: Iterable[Path], workspace: Workspace) -> None:
@@ -183,61 +185,11 @@ def _remove_empty(folders: Iterable[Path], workspace: Workspace) -> None:
                 each.rmdir()
 
 
-def _artifact_folders(workspace: Workspace) -> Iterator[str]:
-    for entry in _entries(workspace.inductor):
-        if entry.is_dir(follow_symlinks=False) and _EVICTED_FOLDERS.fullmatch(entry.name):
-            yield entry.path
-
-
-def _units(folder: Path | str, rank: int) -> Iterator[Unit]:
-    files: list[os.DirEntry[str]] = []
-    for entry in _entries(folder):
-        if rank != _QUARANTINED and (_UNFINISHED.fullmatch(entry.name) or entry.name == "locks"):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _units(entry.path, rank)
-        else:
-            files.append(entry)
-    for group in _groups(files):
-        with contextlib.suppress(FileNotFoundError):  # gone since the listing
-            yield _unit(group, rank)
-
-
-def _groups(files: list[os.DirEntry[str]]) -> Iterable[list[os.DirEntry[str]]]:
-    """The files of one folder by what is of use only together."""
-    if any(_SEAL.fullmatch(entry.name) for entry in files):
-        return [sorted(files, key=lambda entry: _SEAL.fullmatch(entry.name) is None)]
-    groups: dict[str, list[os.DirEntry[str]]] = {}
-    for entry in sorted(files, key=lambda entry: not entry.name.endswith(_NOTE)):
-        groups.setdefault(entry.name.removesuffix(_NOTE), []).append(entry)
-    return groups.values()
-
-
-def _unit(files: list[os.DirEntry[str]], rank: int) -> Unit:
-    states = [entry.stat(follow_symlinks=False) for entry in files]
-    return Unit(
-        tuple(entry.path for entry in files),
-        sum(state.st_size for state in states),
-        max(max(state.st_atime_ns, state.st_mtime_ns) for state in states),
-        rank,
-    )
-
-
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    if os.path.islink(folder):  # noqa: PTH114  (called for every folder)
-        return []  # it leads to what is not ours
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
-
-
 # --- workspaces of environments no longer used -------------------------------
 
 
 def _remove_unused(workspace: Workspace, limits: Limits, troubles: Troubles) -> Iterator[str]:
-    for entry in _entries(workspace.root.parent):
+    for entry in entries_of(workspace.root.parent):
         folder = Path(entry.path)
         if entry.name == workspace.root.name or not entry.is_dir(follow_symlinks=False):
             continue

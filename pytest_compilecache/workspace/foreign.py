@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
@@ -50,6 +50,11 @@ class ForeignWorkspace(Workspace):
         areas = (("unguarded", self.inductor), ("headers", self.headers), ("vllm", self.vllm))
         return tuple(area for area in areas if area[0] not in refused)
 
+    def of_whole_folders(self) -> tuple[Path, ...]:
+        """Those of vLLM, one for each model; not where others than commands of ours use them."""
+        ours = self.vllm.is_relative_to(self.root)
+        return (self.vllm / _COMPILED_BY_VLLM,) if ours else ()
+
     def stamped(self) -> tuple[Path, ...]:
         """The folders that say which environment made them."""
         return (*(folder for _, folder in self.areas()), self.state)
@@ -65,12 +70,9 @@ def choose_for_child(
         environment_id: The environment of the command.
         environ: The user's variables. The folders that they name are honoured.
     """
-    base = choose_workspace(root, environment_id, environ.get(INDUCTOR) or None)
-    named = environ.get(VLLM)
-    vllm = _absolute(named) if named else base.root / "vllm"
-    headers = torch_default(environ) / HEADERS
-    refused = _refusals(environment_id, headers=headers, vllm=vllm)
-    return ForeignWorkspace(base.root, base.inductor, headers, base.note, vllm, refused)
+    places = places_of_child(root, environment_id, environ)
+    refused = _refusals(environment_id, headers=places.headers, vllm=places.vllm)
+    return replace(places, refused=refused)
 
 
 def choose_for_neighbour(
@@ -83,16 +85,36 @@ def choose_for_neighbour(
         environment_id: The environment of the command.
         environ: The variables of the command.
     """
+    places = places_of_neighbour(root, environment_id, environ)
+    inductor = places.inductor
+    refused = _refusals(
+        environment_id, unguarded=inductor, headers=places.headers, vllm=places.vllm
+    )
+    # What is refused is not even locked in: it may belong to another user.
+    used = places.root / "inductor" if "unguarded" in dict(refused) else inductor
+    return replace(places, inductor=used, refused=refused)
+
+
+def places_of_child(
+    root: Path, environment_id: str, environ: Mapping[str, str]
+) -> ForeignWorkspace:
+    """Where a command would work whose variables we set. It makes nothing and refuses nothing."""
+    base = choose_workspace(root, environment_id, environ.get(INDUCTOR) or None)
+    named = environ.get(VLLM)
+    vllm = _absolute(named) if named else base.root / "vllm"
+    headers = torch_default(environ) / HEADERS
+    return ForeignWorkspace(base.root, base.inductor, headers, base.note, vllm)
+
+
+def places_of_neighbour(
+    root: Path, environment_id: str, environ: Mapping[str, str]
+) -> ForeignWorkspace:
+    """Where a command would work with these variables. It makes nothing and refuses nothing."""
     default = torch_default(environ)
     named = environ.get(INDUCTOR)
     inductor = _absolute(named) if named else default
-    headers = default / HEADERS
-    vllm = _vllm_default(environ)
-    refused = _refusals(environment_id, unguarded=inductor, headers=headers, vllm=vllm)
     own = root / "v1" / environment_id
-    # What is refused is not even locked in: it may belong to another user.
-    used = own / "inductor" if "unguarded" in dict(refused) else inductor
-    return ForeignWorkspace(own, used, headers, "", vllm, refused)
+    return ForeignWorkspace(own, inductor, default / HEADERS, "", _vllm_default(environ))
 
 
 def drop_entries(workspace: ForeignWorkspace) -> None:

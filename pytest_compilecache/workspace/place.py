@@ -54,6 +54,10 @@ class Workspace:
         """The folders that say which environment made them."""
         return (self.inductor, self.state)
 
+    def of_whole_folders(self) -> tuple[Path, ...]:
+        """Folders of ours in which each folder is of use only as a whole."""
+        return ()
+
     def prepare(self, environment_id: str) -> None:
         """Make the folders, private to this user, and stamp them.
 

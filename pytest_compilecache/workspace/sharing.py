@@ -29,6 +29,7 @@ except ImportError:  # Windows
 
 
 SHARING_LOCK = "sharing.lock"
+EVICTING_LOCK = "evicting.lock"
 
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -131,7 +132,7 @@ class SharedWorkspace:
     def _try(self) -> bool:
         try:
             self._workspace.prepare(self._environment_id)
-            self._locks = try_locks(self._workspace, exclusive=False)
+            self._locks = try_locks(self._workspace, SHARING_LOCK, exclusive=False)
         except FileNotFoundError:
             return False  # evicted as a whole between the two calls: it is made again
         except WorkspaceError as error:
@@ -144,25 +145,44 @@ class SharedWorkspace:
 
 
 @contextlib.contextmanager
-def sole_use(workspace: Workspace) -> Iterator[str]:
-    """Hold a workspace against everybody else, if nobody uses it at this moment.
+def sole_use(workspace: Workspace, own: SharedWorkspace | None = None) -> Iterator[str]:
+    """Hold a workspace against everybody else, if nobody else uses it at this moment.
+
+    Args:
+        workspace: The workspace.
+        own: This process's use of it, which is given up meanwhile. Nobody else evicts in
+            between: whoever wants to needs the same turn.
 
     Yields:
         Why it is not held, or nothing when it is.
     """
-    reason = why_unlockable(workspace)
-    locks: list[_Lock] = []
-    if not reason:
+    with contextlib.ExitStack() as undo:
         try:
-            locks = try_locks(workspace, exclusive=True)
-            reason = "" if locks else f"{workspace.root}: it is in use"
+            reason = why_unlockable(workspace) or _hold_alone(workspace, own, undo)
         except OSError as error:
             reason = str(error)
-    try:
         yield reason
-    finally:
-        for lock in locks:
-            lock.close()
+
+
+def _hold_alone(
+    workspace: Workspace, own: SharedWorkspace | None, undo: contextlib.ExitStack
+) -> str:
+    in_use = f"{workspace.root}: it is in use"
+    turn = try_locks(workspace, EVICTING_LOCK, exclusive=True)
+    if not turn:
+        return in_use
+    undo.callback(_close, turn)  # last, when our own use is back
+    if own is not None and own.held:
+        undo.callback(own.acquire)
+        own.release()
+    locks = try_locks(workspace, SHARING_LOCK, exclusive=True)
+    undo.callback(_close, locks)
+    return "" if locks else in_use
+
+
+def _close(locks: list[_Lock]) -> None:
+    for lock in locks:
+        lock.close()
 
 
 def why_unlockable(workspace: Workspace) -> str:
@@ -177,15 +197,15 @@ def why_unlockable(workspace: Workspace) -> str:
     return ""
 
 
-def try_locks(workspace: Workspace, *, exclusive: bool) -> list[_Lock]:
-    """Take all locks of a workspace, without waiting; none when one is taken.
+def try_locks(workspace: Workspace, name: str, *, exclusive: bool) -> list[_Lock]:
+    """Take all locks of a name in a workspace, without waiting; none when one is taken.
 
     Raises:
         OSError: A lock cannot be had here.
     """
     with contextlib.ExitStack() as undo:
         taken: list[_Lock] = []
-        for path in _lock_files(workspace):
+        for path in _lock_files(workspace, name):
             lock = _try_lock(path, exclusive=exclusive)
             if lock is None:
                 return []
@@ -233,14 +253,14 @@ class _Lock:
             return False
 
 
-def _lock_files(workspace: Workspace) -> Iterator[Path]:
-    yield workspace.state / SHARING_LOCK
+def _lock_files(workspace: Workspace, name: str) -> Iterator[Path]:
+    yield workspace.state / name
     if not workspace.inductor.is_relative_to(workspace.root):
         # Sessions with other roots may use the folder that the user named; their
         # state folders, and so their locks, are not ours.
         locks = workspace.inductor / "locks"
         locks.mkdir(mode=0o700, exist_ok=True)
-        yield locks / f"compilecache-{SHARING_LOCK}"
+        yield locks / f"compilecache-{name}"
 
 
 def _try_lock(path: Path, *, exclusive: bool) -> _Lock | None:

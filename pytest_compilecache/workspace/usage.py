@@ -6,7 +6,9 @@ and others at most once a day. It never makes an operation fail, nor waits for a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,16 +34,21 @@ class UsageLog:
 
     Attributes:
         workspace: The workspace.
+        marked: What was marked by all flushes so far.
     """
 
     workspace: Workspace
+    marked: set[str] = field(default_factory=set)
     _opened: set[str] = field(default_factory=set)
+    _deaf: set[int] = field(default_factory=set)
     _stop: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Listen from now on."""
         if self._stop is None:
-            self._stop = auditing.listen(_listener(self.workspace, self._opened), *_EVENTS)
+            self._stop = auditing.listen(
+                _listener(self.workspace, self._opened, self._deaf), *_EVENTS
+            )
 
     def stop(self) -> None:
         """Rest. What was heard so far can still be flushed."""
@@ -56,7 +63,18 @@ class UsageLog:
             How many files were marked. One that is gone, or not ours, is not.
         """
         now = time.time_ns()
-        return sum(_mark(path, now) for path in self._drain())
+        marked = {path for path in self._drain() if _mark(path, now)}
+        self.marked |= marked
+        return len(marked)
+
+    @contextlib.contextmanager
+    def ignoring_this_thread(self) -> Iterator[None]:
+        """Hear nothing of this thread meanwhile: what is read to be packed is not used."""
+        self._deaf.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._deaf.discard(threading.get_ident())
 
     def _drain(self) -> Iterator[str]:
         # Not by a lock and a copy: the hook may run in a signal handler of the
@@ -72,10 +90,10 @@ class UsageLog:
                 yield path
 
 
-def _listener(workspace: Workspace, opened: set[str]) -> auditing.Listener:
+def _listener(workspace: Workspace, opened: set[str], deaf: set[int]) -> auditing.Listener:
     """Hears of every file that is opened; as a method it would cost the double."""
     # A module's names are gone before the last events of a process.
-    locks, writing = _TORCH_LOCKS, _WRITING
+    locks, writing, thread = _TORCH_LOCKS, _WRITING, threading.get_ident
     folders = tuple(f"{folder}{os.sep}" for _, folder in workspace.areas())
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
@@ -86,7 +104,7 @@ def _listener(workspace: Workspace, opened: set[str]) -> auditing.Listener:
             writes = event == "open" and arguments[2] & writing
         except (IndexError, TypeError):
             return  # raised by somebody else under the same name; it must not fail for that
-        if not writes or locks in path:
+        if (not writes or locks in path) and thread() not in deaf:
             opened.add(path)
 
     return hear

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_compilecache._filesystem import open_unnoticed
+
 _ELF_MAGIC = b"\x7fELF"
 _ELF_IDENTITY = 16
 _MACH_O_MAGICS = frozenset({b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"})
@@ -36,7 +38,7 @@ def why_torn(location: Path) -> str | None:
         return "it is empty"
     if judge is None:
         return None
-    with location.open("rb") as file:
+    with open(location, "rb", opener=open_unnoticed) as file:
         return judge(file, size)
 
 
@@ -45,7 +47,7 @@ def is_probe(location: Path) -> bool:
     source = location.with_suffix(".cpp")
     if location.suffix != ".so" or not source.exists():
         return False
-    with source.open("rb") as file:
+    with open(source, "rb", opener=open_unnoticed) as file:
         return b"_chk_kernel" in file.read(_PROBE_SOURCE)
 
 

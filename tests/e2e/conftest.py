@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.command import Command
 from tests.e2e.machine import Machine, Run, write_project
 
 KERNELS = """
@@ -77,6 +78,11 @@ def compiler_remembers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     return Machine(tmp_path / "machine")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return Command(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pytest_compilecache.limits import MIB
 NUMBERS = [
     # variable, cap's variable, default, default of the cap
     ("MAX_CACHE_SIZE_MB", "MAX_CACHE_SIZE_CAP_MB", 1024, 1024),
+    ("MAX_WORKSPACE_SIZE_MB", "MAX_WORKSPACE_SIZE_CAP_MB", 10_240, 1_048_576),
     ("MAX_CONCURRENT_SAVES", "MAX_CONCURRENT_SAVES_CAP", 50, 100),
     ("CLEANUP_LOCK_TIMEOUT_SECONDS", "LOCK_TIMEOUT_CAP_SECONDS", 30, 3600),
     ("CLEANUP_INCOMPLETE_TIMEOUT_SECONDS", "INCOMPLETE_TIMEOUT_CAP_SECONDS", 60, 7200),
@@ -40,6 +41,7 @@ def number(found: Deployment, name: str) -> float:
     limits = found.limits
     return {
         "MAX_CACHE_SIZE_MB": limits.pack_bytes / MIB,
+        "MAX_WORKSPACE_SIZE_MB": (limits.workspace_bytes or 0) / MIB,
         "MAX_CONCURRENT_SAVES": limits.concurrent_saves,
         "CLEANUP_LOCK_TIMEOUT_SECONDS": limits.lock_seconds,
         "CLEANUP_INCOMPLETE_TIMEOUT_SECONDS": limits.incomplete_seconds,

@@ -1,0 +1,136 @@
+"""The commands about a store: ``ls``, ``check``, ``prune``, ``merge``, ``key``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.e2e.command import ENVIRONMENT, Command, damage, fill
+
+
+def test_missing_store_is_not_taken_for_an_empty_one(command: Command, tmp_path: Path):
+    for words in (("ls",), ("check",), ("prune",)):
+        command(*words, "--store", tmp_path / "nowhere", code=2)
+        assert "there is no store at" in command.errors
+    command("merge", tmp_path / "all", tmp_path / "nowhere", code=2)
+    assert not (tmp_path / "all").exists()
+
+
+def test_ls_lists_environments_and_their_packs(command: Command, tmp_path: Path):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h", "b.h")
+    listed = command.json("ls", "--store", store)
+    (row,) = listed["environments"]
+    assert (row["id"], row["packs"]) == (ENVIRONMENT.id, 1)
+    packs = command.json("ls", ENVIRONMENT.id, "--store", store)["packs"]
+    assert [(pack["files"], pack["supersedes"]) for pack in packs] == [(2, 0)]
+    text = command("ls", "--store", store)
+    assert ENVIRONMENT.id in text
+    assert "just now" in text
+    command("ls", "../outside", "--store", store, code=2)
+    command("ls", "torch9-0000000000000000", "--store", store, code=2)
+    assert "holds nothing of the environment" in command.errors
+
+
+def test_check_names_what_is_damaged_and_ends_with_1(command: Command, tmp_path: Path):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    assert command.json("check", "--store", store)["ok"] is True
+    pack = damage(store)
+    found = command.json("check", "--store", store, code=1)
+    assert found["ok"] is False
+    assert pack.name in found["findings"][0]["key"]
+    assert "✗" in command("check", "--store", store, code=1)
+
+
+def test_prune_deletes_what_is_old_and_tells_it(command: Command, tmp_path: Path):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    (pack,) = store.rglob("*.pack")
+    assert command.json("prune", "--store", store)["deleted"] == []
+    os.utime(pack, (pack.stat().st_mtime - 3 * 86_400,) * 2)
+    deleted = command.json("prune", "--store", store, "--keep-days", 2)
+    assert [Path(key).name for key in deleted["deleted"] if key.endswith("pack")] == [pack.name]
+    assert not pack.exists()
+
+
+def test_merge_unites_shards_and_a_second_one_copies_nothing(command: Command, tmp_path: Path):
+    shards = [tmp_path / f"shard{number}" for number in range(3)]
+    for number, shard in enumerate(shards):
+        fill(shard, tmp_path / f"w{number}", f"{number}.h", "shared.h")
+    merged = command.json("merge", tmp_path / "all", *shards)
+    assert [source["packs"] for source in merged["sources"]] == [1, 1, 1]
+    assert len(list((tmp_path / "all").rglob("*.pack"))) == 3
+    again = command.json("merge", tmp_path / "all", *shards)
+    assert [(each["packs"], each["known"]) for each in again["sources"]] == [(0, 1)] * 3
+    assert command.json("check", "--store", tmp_path / "all")["ok"] is True
+
+
+def test_merge_leaves_a_damaged_pack_out_and_ends_with_1(command: Command, tmp_path: Path):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    fill(good, tmp_path / "w1", "a.h")
+    fill(bad, tmp_path / "w2", "b.h")
+    damage(bad)
+    merged = command.json("merge", tmp_path / "all", good, bad, code=1)
+    assert [each["packs"] for each in merged["sources"]] == [1, 0]
+    assert len(merged["sources"][1]["troubles"]) == 1
+    assert command.json("check", "--store", tmp_path / "all")["ok"] is True
+
+
+def test_key_changes_with_what_the_store_holds_and_restore_keys_do_not(
+    command: Command, tmp_path: Path
+):
+    store, github = tmp_path / "store", tmp_path / "github"
+    before = command.json("key", "--store", store)
+    assert before["key"].endswith("-empty")
+    fill(store, tmp_path / "w", "a.h")
+    after = command.json("key", "--store", store, "--github-output", GITHUB_OUTPUT=str(github))
+    assert after["key"] != before["key"]
+    assert after["key"] == command.json("key", "--store", store)["key"]
+    assert after["restore_keys"] == before["restore_keys"]
+    assert all(after["key"].startswith(each) for each in after["restore_keys"])
+    expected = ["restore-keys<<COMPILECACHE", *after["restore_keys"], "COMPILECACHE"]
+    assert github.read_text().splitlines() == [f"key={after['key']}", *expected]
+    command("key", "--github-output", code=2)
+    assert "GITHUB_OUTPUT" in command.errors
+
+
+def test_explain_names_each_field_that_differs_from_the_nearest_environment(
+    command: Command, tmp_path: Path
+):
+    store = tmp_path / "store"
+    command("load", "--store", store)
+    here = command.json("info")
+    place = Path(here["workspace_of_servers"]["place"])
+    (place / "ab").mkdir()
+    (place / "ab" / "kernel.h").write_bytes(b"kernel")
+    command("save", "--store", store)
+    assert "holds 1 pack of" in command("explain", "--store", store)
+    fill(store, tmp_path / "w", "a.h")  # of an environment that is further away
+    lower = command.json("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert lower["nearest"] == here["environment"]["id"]
+    assert lower["differences"] == [
+        {"field": "aten_cpu_capability", "here": "avx2", "there": "unset"}
+    ]
+    text = command("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert "aten_cpu_capability: avx2 here, unset there" in text
+    (pack,) = store.glob(f"v1/{here['environment']['id']}/packs/*")
+    pack.unlink()  # what has no packs helps nobody
+    gone = command.json("explain", "--store", store, code=1, ATEN_CPU_CAPABILITY="avx2")
+    assert gone["nearest"] == ENVIRONMENT.id
+
+
+def test_commands_about_a_store_need_no_torch(command: Command, tmp_path: Path):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['torch'] = None\nsys.modules['pytest'] = None\n"
+    )
+    for words in (("ls",), ("check",), ("prune",)):
+        command(*words, "--store", store, PYTHONPATH=str(blocked))
+    command("merge", tmp_path / "all", store, PYTHONPATH=str(blocked))
+    (tmp_path / "report.json").write_text("{}")
+    command("report", tmp_path / "report.json", code=1, PYTHONPATH=str(blocked))
+    assert "it is no report of a session" in command.errors

@@ -1,0 +1,110 @@
+"""``info`` tells of a project's settings what pytest and the plugin take from it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_compilecache.cli.project import ini_name, settings_of_tests
+from pytest_compilecache.errors import SettingsError
+from pytest_compilecache.plugin import options
+from pytest_compilecache.settings import setting_names
+from tests.e2e.machine import Machine
+
+CONFTEST = """
+import json
+from pytest_compilecache.plugin.options import resolve_settings
+
+def pytest_configure(config):
+    settings = resolve_settings(config)
+    values = {name: str(getattr(settings, name)) for name in settings.origins}
+    print("\\nSETTINGS", json.dumps(values))
+"""
+INI = "compilecache_store = shop\ncompilecache_strict = true\ncompiled_fallback = fail\n"
+OPTIONS = "addopts = --compilecache-save never --compilecache-store=typed -q\n"
+TOML = """
+compilecache_store = "shop"
+compilecache_strict = true
+compilecache_keep_days = "7"
+addopts = ["--compiled=off"]
+"""
+FORMS = {
+    "pytest.ini": f"[pytest]\n{INI}",
+    ".pytest.ini": f"[pytest]\n{INI}{OPTIONS}",
+    "tox.ini": f"[tox]\nenvlist = a\n[pytest]\n{OPTIONS}",
+    "setup.cfg": f"[metadata]\nname = a\n[tool:pytest]\n{INI}",
+    "pyproject.toml": f"[tool.pytest.ini_options]\n{TOML}",
+}
+
+
+def ours(folder: Path, environ: dict[str, str] | None = None) -> dict[str, str]:
+    settings = settings_of_tests(environ or {}, folder)
+    return {name: str(getattr(settings, name)) for name in settings.origins}
+
+
+def pytests(folder: Path, machine: Machine) -> Any:
+    (folder / "conftest.py").write_text(CONFTEST)
+    run = machine.pytest("-s", "--collect-only", cwd=folder)
+    (line,) = (line for line in run.out.splitlines() if line.startswith("SETTINGS "))
+    return json.loads(line.partition(" ")[2])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_kind_of_file_says_what_it_says_to_pytest(
+    name: str, machine: Machine, tmp_path: Path
+):
+    (tmp_path / name).write_text(FORMS[name])
+    below = tmp_path / "package"
+    below.mkdir()
+    found = ours(below)
+    assert found == pytests(below, machine)
+    assert len(found) > 1
+
+
+def test_nearest_file_counts_and_one_without_pytests_section_does_not(tmp_path: Path):
+    below = tmp_path / "package"
+    below.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\ncompilecache_save = never\n")
+    (below / "tox.ini").write_text("[tox]\nenvlist = a\n")
+    (below / "pyproject.toml").write_text("[project]\nname = 'a'\n")
+    assert ours(below) == {"save": "never"}
+    (below / "setup.cfg").write_text("[tool:pytest]\ncompilecache_save = always\n")
+    assert ours(below) == {"save": "always"}
+
+
+def test_each_value_says_where_it_comes_from(tmp_path: Path):
+    text = f"""
+        [pytest]
+        compilecache_keep_days = 7
+        compilecache_save = always
+        compilecache_max_workspace_mb = 5
+        {OPTIONS}"""
+    (tmp_path / "pytest.ini").write_text(textwrap.dedent(text))
+    environ = {
+        "COMPILECACHE_SAVE": "auto",
+        "COMPILECACHE_MAX_WORKSPACE_MB": "6",
+        "PYTEST_ADDOPTS": "--compilecache-strict",
+    }
+    assert settings_of_tests(environ, tmp_path).origins == {
+        "keep_days": "pytest.ini",
+        "max_workspace_mb": "environment variable",
+        "save": "addopts in pytest.ini",
+        "store": "addopts in pytest.ini",
+        "strict": "PYTEST_ADDOPTS",
+    }
+
+
+def test_every_setting_has_the_name_that_the_plugin_gives_it():
+    assert [ini_name(name) for name in setting_names()] == [
+        options._ini_name(name) for name in setting_names()
+    ]
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "pytest.ini").write_text("compilecache_save = never\n")
+    with pytest.raises(SettingsError, match=r"pytest\.ini: it cannot be read"):
+        settings_of_tests({}, tmp_path)
