@@ -60,6 +60,8 @@ def compile_with_fallback(
     """
     if fallback not in ("eager", "fail"):
         raise ValueError(f"fallback={fallback!r} cannot be used (use 'eager' or 'fail')")
+    if on_fallback is not None and not callable(on_fallback):
+        raise ValueError(f"on_fallback={on_fallback!r} cannot be called (give a function)")
     options = _options(torch_compile_kwargs)
     compiler = _compiler(fallback, on_fallback)
     compiled: Target = compiler.compile(model_or_function, options)

@@ -177,10 +177,45 @@ print(json.dumps([sizes, [failure.reason for failure in told]]))
     assert "recompile" in reasons[0].lower()
 
 
+def test_compiled_model_is_copied_and_pickled_with_its_fallback(tmp_path: Path):
+    script = """
+import copy, pickle
+class Model(torch.nn.Linear):
+    def forward(self, x):
+        torch._dynamo.graph_break()
+        return super().forward(x)
+model = Model(2, 2)
+compiled = compile_with_fallback(model, fullgraph=True, backend="aot_eager", sdpa="math")
+copies = [copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))]
+same = [torch.equal(one(x), model(x)) for one in copies]
+with torch.no_grad():
+    model.weight.zero_()
+apart = [not torch.equal(one(x), model(x)) for one in copies]
+print(json.dumps([same, apart, [type(one).__name__ for one in copies]]))
+"""
+    (same, apart, kinds), log = run(tmp_path, script, SERVER)
+    assert same == apart == [True, True]
+    assert kinds == ["OptimizedModule"] * 2
+    assert "did not compile and runs eager" in log
+
+
+def test_what_is_compiled_already_may_be_compiled_again(tmp_path: Path):
+    script = """
+call = dict(backend="aot_eager", on_fallback=told.append)
+once = compile_with_fallback(torch.sin, **call)
+again = [compile_with_fallback(once, **call), torch.compile(once, backend="aot_eager")]
+print(json.dumps([torch.equal(one(x), x.sin()) for one in again]))
+"""
+    (same, _) = run(tmp_path, script, SERVER)
+    assert same == [True, True]
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
         ("compile_with_fallback(model, fallback='skip')", "use 'eager' or 'fail'"),
+        ("compile_with_fallback(None)", "None cannot be called"),
+        ("compile_with_fallback(model, on_fallback=3)", "on_fallback=3 cannot be called"),
         ("compile_with_fallback(model, fullgrap=True)", "fullgrap: there is no such option"),
         (
             "compile_with_fallback(model, mode='default', options={'max_autotune': True})",
