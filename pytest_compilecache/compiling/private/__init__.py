@@ -25,7 +25,6 @@ from pytest_compilecache.compiling.private._dynamo import (
     current_stance,
     dynamo_setting,
     note_disabled,
-    note_disabled_calls,
     note_limits,
     note_stances,
     recompile_limit,
@@ -86,8 +85,14 @@ from pytest_compilecache.compiling.private._names import (
     DYNAMO,
     DYNAMO_UTILS,
     EVAL_FRAME,
+    MODULE,
     Undo,
     dynamo_loaded,
+)
+from pytest_compilecache.compiling.private._skipped import (
+    TURNED_OFF,
+    note_eager_calls,
+    note_eager_modules,
 )
 from pytest_compilecache.compiling.private._warnings import hide_gradient_warnings
 
@@ -101,6 +106,8 @@ __all__ = [
     "DYNAMO_UTILS",
     "EVAL_FRAME",
     "GUARDED",
+    "MODULE",
+    "TURNED_OFF",
     "ForceEager",
     "FrameWatcher",
     "GraphBreakReader",
@@ -142,7 +149,8 @@ __all__ = [
     "mode_options",
     "note_bypasses",
     "note_disabled",
-    "note_disabled_calls",
+    "note_eager_calls",
+    "note_eager_modules",
     "note_limits",
     "note_stances",
     "original_of",

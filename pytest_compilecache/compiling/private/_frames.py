@@ -84,6 +84,9 @@ def _watched(
             try:
                 result = original(*args, **kwargs)
             except Exception as error:
+                # Also within torch._dynamo.error_on_graph_break, where torch raises as well.
+                box = asked.get("convert_frame_box")
+                whole = whole or bool(getattr(box, "error_on_graph_break", False))
                 if watcher.failed(code, error, whole=whole):
                     return _eager(give_up, whole=whole)
                 raise
