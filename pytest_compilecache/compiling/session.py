@@ -51,8 +51,8 @@ class SessionCompiler:
     ) -> None:
         self._sink = sink
         self._toolchain = toolchain or Toolchain()
-        self._frames = Frames(sink)
         self._fallbacks = Fallbacks(sink, rule, self._toolchain.diagnose)
+        self._frames = Frames(sink, self._fallbacks.failed)
         graphs = GraphCompiler(self._fallbacks, self._frames.current, Repair(sink, set_aside))
         self.compiler = Compiler(graphs, self._frames, sink)
         self.eager = False

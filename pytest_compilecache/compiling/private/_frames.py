@@ -129,6 +129,11 @@ def is_backend_failure(error: BaseException) -> bool:
     return isinstance(error, _classes(("BackendCompilerFailed",)))
 
 
+def is_breakdown(error: BaseException) -> bool:
+    """Whether Dynamo itself failed, and not at something that it says that it cannot do."""
+    return isinstance(error, _classes(("InternalTorchDynamoError",)))
+
+
 def is_observed(error: BaseException) -> bool:
     """Whether Dynamo saw the user's own code raise."""
     return isinstance(error.__cause__, _classes(("ObservedException",))) or str(error).startswith(
