@@ -158,6 +158,12 @@ class ForeignBackend:
     graphs: GraphCompiler = field(repr=False)
     variant: object = None
 
+    @property
+    def __name__(self) -> str:
+        """What torch calls it in its errors."""
+        backend = self.backend
+        return backend if isinstance(backend, str) else getattr(backend, "__name__", repr(backend))
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, ForeignBackend)

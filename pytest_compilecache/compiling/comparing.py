@@ -97,6 +97,9 @@ def _compare(path: str, eager: Any, compiled: Any, tolerance: Tolerance) -> Diff
         return f"only eager has it: {_brief(eager)}"
     if isinstance(eager, torch.Tensor) and isinstance(compiled, torch.Tensor):
         return _compare_tensors(path, eager, compiled, tolerance)
+    if path.startswith("output") and isinstance(eager, Iterator):
+        reason = "an iterator is used up by whoever looks into it"
+        raise NotComparableError(path, reason, "give a list of what it gives")
     pair = _as_tensors(eager, compiled)
     if pair is not None:
         return _compare_tensors(path, *pair, tolerance)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pytest_compilecache.compiling import private
@@ -14,6 +15,7 @@ from pytest_compilecache.compiling.failures import EventListener
 from pytest_compilecache.compiling.frames import Call, Frames
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.preparing import compile_prepared
+from pytest_compilecache.errors import CompileOptionError
 
 _NOT_ENABLED = "its options say enabled=False"
 
@@ -46,7 +48,18 @@ class Compiler:
         if not options.enabled and not options.ipex:  # as a server's config may say
             event = CompileEvent("disabled", function=name_of(target), reason=_NOT_ENABLED)
             self.listener.add(event)
-        return compile_prepared(target, options, functools.partial(self._compile, options))
+        if not callable(target):
+            reason = f"{target!r} cannot be called"
+            raise CompileOptionError("the target", reason, "give a model or a function")
+        compiled = compile_prepared(target, options, functools.partial(self._compile, options))
+        if private.is_wrapper(compiled) and compiled is not target:
+            # By itself a copy would lose what stands around its calls, and locks have none.
+            vars(compiled)["__deepcopy__"] = functools.partial(self._copied, target, options)
+            vars(compiled)["__reduce_ex__"] = functools.partial(_reduced, target, options)
+        return compiled
+
+    def _copied(self, target: Any, options: CompileOptions, memo: dict[int, Any]) -> Any:
+        return self.compile(copy.deepcopy(target, memo), options)
 
     def _compile(self, options: CompileOptions, target: Any) -> Any:
         import torch  # noqa: PLC0415  (the first call may be the one that loads it)
@@ -97,6 +110,7 @@ class Compiler:
             self._settle(made, nothing_compiled=count == 0)
             return result
 
+        private.mark_wrapper(call)
         return call
 
     def _settle(self, call: Call, *, nothing_compiled: bool) -> None:
@@ -110,6 +124,18 @@ class Compiler:
                 event = CompileEvent("graph_break", function=function, reason=failure.reason)
                 self.listener.add(event)
             self.graphs.fallbacks.tell(failure)
+
+
+def _reduced(target: Any, options: CompileOptions, _protocol: int) -> tuple[Any, ...]:
+    """How to pickle: what is loaded in another process compiles there, as a server's does."""
+    return _compiled_elsewhere, (target, options)
+
+
+def _compiled_elsewhere(target: Any, options: CompileOptions) -> Any:
+    from pytest_compilecache.compiling.with_fallback import compile_with_fallback  # noqa: PLC0415
+
+    given = {item.name: getattr(options, item.name) for item in fields(options)}
+    return compile_with_fallback(target, **given)
 
 
 def name_of(target: Any) -> str:

@@ -89,7 +89,7 @@ class Fallbacks:
         """
         failure = self.describe(error, function)
         self.tell(failure)
-        return replace(failure, error=None)  # its traceback would keep the user's tensors alive
+        return replace(failure, error=None)  # as in what is remembered as told
 
     def describe(self, error: Exception, function: str = "", *, whole: bool = False) -> Failure:
         """An error as a failure."""
@@ -115,7 +115,8 @@ class Fallbacks:
         with self._lock:
             if failure in self._told:
                 return
-            self._told.add(failure)
+            # Without its error, whose traceback would keep the user's tensors alive.
+            self._told.add(replace(failure, error=None))
         event = CompileEvent("fallback", function=failure.function, reason=failure.reason)
         self._listener.add(event)
 

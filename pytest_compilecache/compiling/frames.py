@@ -1,21 +1,23 @@
 """What Dynamo itself cannot compile: told, and answered by running that frame eager.
 
-It acts only within calls of functions that are compiled with fallback; of others
-it tells what Dynamo skips, and changes nothing. A frame that did not compile has
-not run, so running it eager applies its effects once.
+It acts within calls of functions that are compiled with fallback; of others it tells
+what Dynamo skips, and hands a breakdown of Dynamo's to a judge, where there is one. A
+frame that did not compile has not run, so running it eager applies its effects once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, EventSink, shortened
 from pytest_compilecache.compiling.failures import interruption, must_pass, one_line
+
+Judge = Callable[[Exception, str], object]
 
 
 @dataclass(slots=True)
@@ -42,12 +44,17 @@ class Frames:
 
     Args:
         sink: Takes events of what Dynamo skips.
+        judge: Told, with the function concerned, when Dynamo breaks down in a call of a
+            function that plain ``torch.compile`` made; raises what shall be raised.
         remember: Whether anybody will want Dynamo to forget; a server that makes
             functions for ever would otherwise keep their code for ever.
     """
 
-    def __init__(self, sink: EventSink, *, remember: bool = True) -> None:
+    def __init__(
+        self, sink: EventSink, judge: Judge | None = None, *, remember: bool = True
+    ) -> None:
         self._sink = sink
+        self._judge = judge
         self._remember = remember
         self._thread = _Thread()
         self._given_up: list[CodeType] = []
@@ -79,11 +86,15 @@ class Frames:
         """A frame did not compile; whether it shall run eager instead of raising.
 
         Raises:
-            BaseException: An alarm or memory that ran out, as itself.
+            BaseException: An alarm or memory that ran out, as itself; what the judge raises.
         """
         interrupted = interruption(error)
         if interrupted is not None and interrupted is not error:
             raise interrupted  # who waits for it would not know it under torch's wrapping
+        if self._judge is not None and self._is_for_the_judge(error, whole=whole):
+            self._judge(error, private.users_place(error) or place(code))
+            self.give_up(code)
+            return True
         soft = private.is_soft(error) or private.is_recompile_limit(error)
         if soft and not whole:  # Dynamo runs it eager by itself, without a word
             self.give_up(code)
@@ -102,6 +113,12 @@ class Frames:
         self.give_up(code)
         calls[-1].failures.append((error, private.users_place(error) or place(code)))
         return True
+
+    def _is_for_the_judge(self, error: Exception, *, whole: bool) -> bool:
+        """Whether Dynamo itself broke down, in a plain call that need not be one graph."""
+        if whole or self._thread.calls or private.dynamo_setting("suppress_errors"):
+            return False
+        return private.is_breakdown(error) and not must_pass(error)
 
     def skipped(self, code: CodeType, reason: str) -> None:
         """A frame with something to compile runs eager by Dynamo's own decision."""

@@ -11,6 +11,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import MethodType
 from typing import Any
 
 from pytest_compilecache.compiling.options import CompileOptions
@@ -115,7 +116,9 @@ def run_calls_under(compiled: Any, options: CompileOptions, *, own: bool) -> Any
     if not isinstance(compiled, torch.nn.Module):
         return _wrapped(compiled, options)
     module = compiled if own else sharing_copy(compiled)
-    module.forward = _wrapped(module.forward, options)
+    forward = module.forward
+    bound = isinstance(forward, MethodType)
+    module.forward = _ForwardUnder(forward, options) if bound else _wrapped(forward, options)
     return module
 
 
@@ -132,6 +135,26 @@ def _wrapped(call: Callable[..., Any], options: CompileOptions) -> Callable[...,
             )
 
     return call_under
+
+
+class _ForwardUnder:
+    """The forward of a module, called as options say. A copy of the module has one of its own."""
+
+    def __init__(self, forward: MethodType, options: CompileOptions) -> None:
+        self._forward = forward
+        self._options = options
+        self._call = _wrapped(forward, options)
+        self.__wrapped__ = forward  # its signature
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ForwardUnder:
+        owner = memo.get(id(self._forward.__self__), self._forward.__self__)
+        return _ForwardUnder(MethodType(self._forward.__func__, owner), self._options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ForwardUnder, (self._forward, self._options)
 
 
 def _check_suits(target: Any, options: CompileOptions) -> None:

@@ -158,7 +158,12 @@ class Call:
         if self.gradients is False or not torch.is_grad_enabled():
             return {}
         wanted = {**self.before.parameters(), **inputs}
-        outputs = {path: each for path, each in tensors_of(output, "output") if each.requires_grad}
+        outputs = {
+            path: each
+            for path, each in tensors_of(output, "output")
+            # Of a meta tensor there is nothing to differentiate; to compare it is refused.
+            if each.requires_grad and each.device.type != "meta"
+        }
         if not (wanted and outputs):
             return {}
         cotangents = [self.cotangents.of(path, each) for path, each in outputs.items()]

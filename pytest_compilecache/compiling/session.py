@@ -22,6 +22,11 @@ from pytest_compilecache.compiling.repair import Repair
 from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.imports import Callback, ImportWatch
 
+_COMPILES_ITSELF = (
+    "nothing compiled ran in a call after Module.compile(): Dynamo skips the forward of "
+    "torch.nn's own modules; torch.compile(model) compiles it"
+)
+
 
 class SessionCompiler:
     """What stands around torch.compile in one process of a session.
@@ -46,13 +51,14 @@ class SessionCompiler:
     ) -> None:
         self._sink = sink
         self._toolchain = toolchain or Toolchain()
-        self._frames = Frames(sink)
         self._fallbacks = Fallbacks(sink, rule, self._toolchain.diagnose)
+        self._frames = Frames(sink, self._fallbacks.failed)
         graphs = GraphCompiler(self._fallbacks, self._frames.current, Repair(sink, set_aside))
         self.compiler = Compiler(graphs, self._frames, sink)
         self.eager = False
         self._stance: private.ForceEager | None = None
         self._hearing = Hearing(sink)
+        self._eager_modules: set[str] = set()
         self._undo: list[private.Undo] = []
 
     def attach(self, watch: ImportWatch, guarded: Callable[[Callback], Callback]) -> None:
@@ -68,7 +74,8 @@ class SessionCompiler:
         watch.after(private.CPP_BUILDER, guarded(self._bound_compilers))
         watch.after(private.CONVERT_FRAME, guarded(self._watch_frames))
         watch.after(private.EVAL_FRAME, guarded(self._note_disabled))
-        watch.after(private.CONVERT_FRAME, guarded(self._note_disabled_calls))
+        watch.after(private.CONVERT_FRAME, guarded(self._note_eager_calls))
+        watch.after(private.MODULE, guarded(self._note_eager_modules))
         watch.after(private.DECORATORS, guarded(self._note_stances))
         # Only then can a stance be set; nothing is compiled before.
         watch.after(private.DYNAMO, guarded(self._take_stance))
@@ -82,6 +89,7 @@ class SessionCompiler:
                 earlier one left compiled is compiled again where that would matter.
         """
         self._fallbacks.renew()
+        self._eager_modules.clear()
         self._frames.forget()
         if contracts is not None and (contracts.counting or contracts.fullgraph):
             self._frames.forget_compiled(but_whole=not contracts.counting)
@@ -113,8 +121,11 @@ class SessionCompiler:
     def _note_disabled(self) -> None:
         self._keep(private.note_disabled(self._hear_disabled))
 
-    def _note_disabled_calls(self) -> None:
-        self._keep(private.note_disabled_calls(self._hear_disabled_call))
+    def _note_eager_calls(self) -> None:
+        self._keep(private.note_eager_calls(self._hear_eager_call))
+
+    def _note_eager_modules(self) -> None:
+        self._keep(private.note_eager_modules(self._hear_eager_module))
 
     def _note_stances(self) -> None:
         self._keep(private.note_stances(self._hear_stance))
@@ -132,9 +143,17 @@ class SessionCompiler:
         reason = f"torch.compiler.set_stance({stance!r})"
         self._sink.add(CompileEvent("disabled", reason=reason))
 
-    def _hear_disabled_call(self, code: CodeType) -> None:
-        self._frames.give_up(code)  # Dynamo will not ask again
-        self._hear_disabled(code)
+    def _hear_eager_call(self, code: CodeType, reason: str) -> None:
+        if reason == private.TURNED_OFF:
+            self._frames.give_up(code)  # Dynamo will not ask again
+            self._hear_disabled(code)
+        else:
+            self._frames.skipped(code, reason)
+
+    def _hear_eager_module(self, name: str) -> None:
+        if name not in self._eager_modules and not private.turned_off_by():
+            self._eager_modules.add(name)  # once in a test: it may be called a thousand times
+            self._sink.add(CompileEvent("skip", function=name, reason=_COMPILES_ITSELF))
 
     def _hear_disabled(self, function: object) -> None:
         by = private.turned_off_by()

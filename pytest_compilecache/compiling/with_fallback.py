@@ -18,6 +18,7 @@ from pytest_compilecache.compiling.frames import Frames
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.repair import Repair
 from pytest_compilecache.compiling.toolchain import Toolchain
+from pytest_compilecache.imports import ImportWatch
 
 LOGGER = logging.getLogger("pytest_compilecache")
 
@@ -59,6 +60,8 @@ def compile_with_fallback(
     """
     if fallback not in ("eager", "fail"):
         raise ValueError(f"fallback={fallback!r} cannot be used (use 'eager' or 'fail')")
+    if on_fallback is not None and not callable(on_fallback):
+        raise ValueError(f"on_fallback={on_fallback!r} cannot be called (give a function)")
     options = _options(torch_compile_kwargs)
     compiler = _compiler(fallback, on_fallback)
     compiled: Target = compiler.compile(model_or_function, options)
@@ -84,9 +87,15 @@ def _watched_process() -> tuple[Frames, Toolchain]:
     """Watch Dynamo and the compilers of this process; its every caller shares that."""
     # Of what Dynamo skips, nobody here keeps count; a session does by itself.
     frames, toolchain = Frames(_Deaf(), remember=False), Toolchain()
-    private.watch_frames(frames)
-    private.bound_compilers(toolchain.patience)
+    watch = ImportWatch()
+    # A server's first call here is what loads Dynamo: there is nothing to watch before.
+    watch.after(private.CONVERT_FRAME, lambda: _keep(private.watch_frames(frames)))
+    watch.after(private.CPP_BUILDER, lambda: _keep(private.bound_compilers(toolchain.patience)))
     return frames, toolchain
+
+
+def _keep(_: private.Undo | None) -> None:
+    """Nobody ends the watch of a process."""
 
 
 class _Deaf(EventSink):

@@ -18,6 +18,7 @@ from pytest_compilecache.plugin.policy import FallbackPolicy
 WAY = "compilecache_way"
 EAGER = "eager"
 CONTRACTS = pytest.StashKey[Contracts]()
+BREACHES = pytest.StashKey[list[str]]()
 
 
 class Conduct:
@@ -48,15 +49,33 @@ class Conduct:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail a test that passed and broke a contract."""
-        result = yield
-        contracts = item.stash.get(CONTRACTS, Contracts())
-        if contracts.any and not self._session.eager:
-            breaches = contracts.breaches(self._collecting.record_so_far(item))
-            if breaches:
-                title = "broken contract" if len(breaches) == 1 else "broken contracts"
-                pytest.fail("\n".join((f"{title}:", *breaches)), pytrace=False)
+        """Fail a test that passed and broke a contract; of one that failed, tell it as well."""
+        try:
+            result = yield
+        except BaseException:
+            item.stash[BREACHES] = self._breaches(item)
+            raise
+        breaches = item.stash[BREACHES] = self._breaches(item)
+        if breaches:
+            pytest.fail("\n".join((f"{_title(breaches)}:", *breaches)), pytrace=False)
         return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Show the broken contracts of a test that failed for another reason."""
+        report = yield
+        breaches = item.stash.get(BREACHES, []) if call.when == "call" else []
+        if report.failed and breaches and breaches[0] not in report.longreprtext:
+            report.sections.append((_title(breaches), "\n".join(breaches)))
+        return report
+
+    def _breaches(self, item: pytest.Item) -> list[str]:
+        contracts = item.stash.get(CONTRACTS, Contracts())
+        if not contracts.any or self._session.eager:
+            return []
+        return contracts.breaches(self._collecting.record_so_far(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, object, object]:
@@ -77,6 +96,10 @@ class Conduct:
         if chosen is None:
             self._collecting.one_way.append(item.nodeid)
         return chosen == EAGER
+
+
+def _title(breaches: list[str]) -> str:
+    return "broken contract" if len(breaches) == 1 else "broken contracts"
 
 
 def both_ways(metafunc: pytest.Metafunc) -> None:

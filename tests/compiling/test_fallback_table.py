@@ -48,6 +48,11 @@ def no_backward_kernel(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> N
     graphs.fail_backward()
 
 
+def past_the_limit(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in range(3, 3 + torch._dynamo.config.recompile_limit):
+        torch.compile(Counting(), backend="eager", dynamic=False)(torch.ones(size, 4))
+
+
 def raise_in(target: str, error: Exception) -> Callable[[GraphMaker, pytest.MonkeyPatch], None]:
     def happen(graphs: GraphMaker, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*args: Any, **kwargs: Any) -> Any:
@@ -66,13 +71,15 @@ CAUSES = {
     "backward": Cause(Counting, no_backward_kernel),
     "AOTAutograd": Cause(Counting, raise_in(AOT, NotImplementedError("no such trace"))),
     "Dynamo": Cause(Counting, raise_in(DYNAMO, AttributeError("a bug of Dynamo's"))),
+    "limit": Cause(Counting, past_the_limit),
     "unsupported": Cause(Unsupported, nothing),
     "own error": Cause(Raising, nothing),
     "own shapes": Cause(WrongShape, nothing),
 }
 
 # How it is compiled, whether as one graph, and what comes of it by mode. "eager" is a warning
-# and eager's result, "broken" eager's result and a broken contract, "graphs" more graphs.
+# and eager's result, "broken" eager's result and a broken contract, "graphs" more graphs (or,
+# past the limit, none: an event of another kind, see tests/e2e/test_never_silently_eager.py).
 TABLE = """
 kernel       fixture  parts  eager         BackendCompilerFailed    Skipped       XFailed
 kernel       fixture  whole  eager         BackendCompilerFailed    Skipped       XFailed
@@ -88,8 +95,12 @@ AOTAutograd  plain    parts  eager         BackendCompilerFailed    Skipped     
 AOTAutograd  plain    whole  eager         BackendCompilerFailed    Skipped       XFailed
 Dynamo       fixture  parts  eager         InternalTorchDynamoError Skipped       XFailed
 Dynamo       fixture  whole  broken        InternalTorchDynamoError broken        broken
-Dynamo       plain    parts  InternalTorchDynamoError  same  same  same
+Dynamo       plain    parts  eager         InternalTorchDynamoError Skipped       XFailed
 Dynamo       plain    whole  InternalTorchDynamoError  same  same  same
+limit        fixture  parts  graphs        graphs                   graphs        graphs
+limit        fixture  whole  broken        FailOnRecompileLimitHit  broken        broken
+limit        plain    parts  graphs        graphs                   graphs        graphs
+limit        plain    whole  FailOnRecompileLimitHit  same  same  same
 unsupported  fixture  parts  graphs        graphs                   graphs        graphs
 unsupported  fixture  whole  broken        Unsupported              broken        broken
 unsupported  plain    parts  graphs        graphs                   graphs        graphs
@@ -171,3 +182,24 @@ def test_table(
         assert (str(ending.error), ending.error.args) == (str(eager.error), eager.error.args)
         assert ending.times == eager.times
     assert ending.times in {(0, 0, 0), (1, 1, 1)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", ["fixture", "plain"])
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"backend": "nowhere"}, "InvalidBackend"),
+        ({"mode": "nowhere"}, "RuntimeError"),
+        ({"options": {"nowhere": 1}}, "RuntimeError"),
+    ],
+)
+def test_argument_that_torch_refuses_is_refused_at_once_whatever_the_mode(
+    arguments: dict[str, Any], error: str, way: str, mode: str, open_scene: Callable[..., Scene]
+):
+    scene = open_scene(mode)
+    with pytest.raises(RuntimeError) as caught:
+        (scene.compile if way == "fixture" else torch.compile)(Counting(), **arguments)
+    assert type(caught.value).__name__ == error
+    assert "nowhere" in str(caught.value)
+    assert scene.kinds() == []

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.e2e.machine import Machine, Run, write_project
 
 # Broken on purpose. What the messages name are the lines of this file.
 SUITE = """\
-import pytest
+import pytest, unittest
 import torch
 
 def wave(x):
@@ -103,6 +104,12 @@ def test_that_fails_by_itself_says_why():
     eagerly(wave)(torch.ones(3))
     assert False, "by itself"
 
+@pytest.mark.compiled(max_graphs=0)
+class TestOld(unittest.TestCase):
+    def test_that_fails_by_itself(self):
+        eagerly(wave)(torch.ones(3))
+        self.assertEqual(1, 2, "by itself")
+
 @pytest.mark.compiled(
     fullgraph=True, max_graphs=1, max_graph_breaks=0, max_recompiles=0, max_compile_seconds=600,
     fallback="fail", backend="aot_eager",
@@ -114,15 +121,17 @@ def test_kept(compile_model):
 CONFTEST = """
     import json
 
-    messages = {}
+    messages, sections = {}, {}
 
     def pytest_runtest_logreport(report):
         if report.failed:
-            messages[report.nodeid.partition("::")[2]] = report.longreprtext
+            name = report.nodeid.partition("::")[2]
+            messages[name] = report.longreprtext
+            sections[name] = [text for title, text in report.sections if "contract" in title]
 
     def pytest_sessionfinish():
         with open("messages.json", "w") as file:
-            json.dump(messages, file)
+            json.dump([messages, sections], file)
 """
 
 BREAK = (
@@ -190,6 +199,7 @@ broken contract:
 max_graphs=0, but it captured 1 graph
   What to do: every recompile and every graph break makes one more.""",
     "test_that_fails_by_itself_says_why": "E   AssertionError: by itself\nE   assert False",
+    "TestOld::test_that_fails_by_itself": "E   AssertionError: 1 != 2 : by itself",
 }
 VARIES = (
     (re.compile(r"took \d+\.\d s"), "took N s"),
@@ -197,17 +207,24 @@ VARIES = (
 )
 
 
+class Told(NamedTuple):
+    """The suite's session, and what it told of each test that failed."""
+
+    run: Run
+    messages: dict[str, str]
+    sections: dict[str, list[str]]
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, str]]:
-    """The suite's session, and the message of each test that failed."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Told:
     root = tmp_path_factory.mktemp("contracts")
     folder = write_project(root / "project", test_contracts=SUITE, conftest=CONFTEST)
     machine = Machine(root / "machine")
     # One kernel is compiled, for which a precompiled header would cost more than it saves.
     machine.variables["TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"] = "0"
     run = machine.pytest("--tb=short", cwd=folder)
-    messages: dict[str, str] = json.loads((folder / "messages.json").read_text())
-    return run, {name: _plain(text, folder) for name, text in messages.items()}
+    messages, sections = json.loads((folder / "messages.json").read_text())
+    return Told(run, {name: _plain(text, folder) for name, text in messages.items()}, sections)
 
 
 def _plain(message: str, folder: Path) -> str:
@@ -218,20 +235,23 @@ def _plain(message: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_broken_contract_says_what_where_why_and_what_to_do(
-    name: str, ran: tuple[Run, dict[str, str]]
-):
-    _, messages = ran
-    assert messages[name].endswith(MESSAGES[name])
-    assert messages[name].count("What to do:") == MESSAGES[name].count("What to do:")
+def test_broken_contract_says_what_where_why_and_what_to_do(name: str, ran: Told):
+    assert ran.messages[name].endswith(MESSAGES[name])
+    assert ran.messages[name].count("What to do:") == MESSAGES[name].count("What to do:")
 
 
-def test_kept_contracts_fail_nothing_and_the_users_own_error_breaks_none(
-    ran: tuple[Run, dict[str, str]],
-):
-    run, messages = ran
-    assert set(messages) == set(MESSAGES)
-    run.line(r"= 13 failed, 3 passed")
+def test_broken_contract_of_a_test_that_fails_by_itself_is_a_section_of_its_report(ran: Told):
+    told = [name for name, sections in ran.sections.items() if sections]
+    assert sorted(told) == [name for name in sorted(MESSAGES) if "by_itself" in name]
+    for name in told:
+        (section,) = ran.sections[name]
+        assert section.startswith("max_graphs=0, but it captured 1 graph\n")
+    assert re.search(r"^-+ broken contract -+$", ran.run.out, re.MULTILINE)
+
+
+def test_kept_contracts_fail_nothing_and_the_users_own_error_breaks_none(ran: Told):
+    assert set(ran.messages) == set(MESSAGES)
+    ran.run.line(r"= 14 failed, 3 passed")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,21 @@ def test_gradients_that_are_demanded_must_exist():
         agrees(lambda x: x.sin(), torch.ones(2), gradients=True)
 
 
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda x: iter([x * 1]), "an iterator is used up"),
+        (lambda x: (each for each in [x * 1]), "an iterator is used up"),
+        (lambda x: (x * 2).to("meta"), "a meta tensor has no values"),
+    ],
+)
+def test_output_that_cannot_be_compared_is_refused_and_not_taken_for_equal(
+    function: Callable[[Any], Any], why: str
+):
+    with pytest.raises(NotComparableError, match=why):
+        assert_matches_eager(function, torch.ones(2, requires_grad=True), eager=function)
+
+
 def test_argument_that_compiled_leaves_alone_is_found():
     def f(x):
         x.add_(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import filelock
 import pytest
 
@@ -33,6 +36,26 @@ def test_backends_of_callers_who_want_to_know_apart_are_not_equal():
     assert ForeignBackend("eager", {}, graphs("mine")) == ForeignBackend(
         "eager", {}, graphs("mine")
     )
+
+
+def test_backend_has_the_name_by_which_torch_calls_it():
+    def mine(graph: object, inputs: object) -> object:
+        return graph
+
+    named = [ForeignBackend(backend, {}, graphs()) for backend in ("aot_eager", mine)]
+    assert [backend.__name__ for backend in named] == ["aot_eager", "mine"]
+
+
+def test_what_was_told_keeps_nothing_alive_that_its_error_holds():
+    class Held:
+        pass
+
+    fallbacks, held = Fallbacks(EventSink()), Held()
+    alive = weakref.ref(held)
+    fallbacks.failed(RuntimeError(held))
+    del held
+    gc.collect()
+    assert alive() is None
 
 
 def test_mode_and_options_together_are_refused_wherever_they_meet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -234,3 +235,16 @@ def test_code_for_other_attention_kernels_is_never_found_on_disk(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
     assert told == ["math compiled", "flash compiled", "None compiled", "math found"]
+
+
+def test_copy_of_a_model_that_runs_under_options_runs_its_own_weights(conv: Any):
+    with pytest.warns(CompileOptionWarning, match="no repeated blocks"):
+        compiled = compile_prepared(
+            conv, CompileOptions(channels_last=True, regional=True), lambda target: target
+        )
+    copied = copy.deepcopy(compiled)
+    image = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        copied[0].weight.zero_()
+        copied[0].bias.zero_()
+    assert copied(image).abs().max() < 1e-3 < conv(image).abs().max()

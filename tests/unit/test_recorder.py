@@ -72,6 +72,18 @@ def test_bypass_has_torchs_reason(torch: FakeTorch):
     assert events(recorder) == [("bypass", 2, "Can't cache cond")]
 
 
+def test_reason_of_a_bypass_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    class Bypass(Exception):  # noqa: N818  (as torch names it)
+        pass
+
+    monkeypatch.setitem(sys.modules, "torchs", SimpleNamespace(Bypass=Bypass))
+    told: list[str] = []
+    undo = private.note_bypasses("torchs", "Bypass", told.append)
+    Bypass("cannot cache cond.\n  Module: ops\n")
+    undo()
+    assert told == ["cannot cache cond. Module: ops"]
+
+
 def test_forward_of_a_trainable_model_alone_is_warm(torch: FakeTorch):
     recorder = Recorder()
     torch.count("aot_autograd", "autograd_cache_miss")

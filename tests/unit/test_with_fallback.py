@@ -44,7 +44,22 @@ compile_fx.fx_codegen_and_compile = fail
 """
 
 
-def run(tmp_path: Path, script: str) -> tuple[Any, str]:
+# What a server imports; Dynamo is loaded by the first call that compiles.
+SERVER = """
+import json
+import torch
+from pytest_compilecache import compile_with_fallback
+
+told, x = [], torch.ones(2)
+
+def breaks(x):
+    x = x + 1
+    torch._dynamo.graph_break()
+    return x * 2
+"""
+
+
+def run(tmp_path: Path, script: str, preamble: str = PREAMBLE) -> tuple[Any, str]:
     """What a script prints as JSON, and its log."""
     environ = {
         "PATH": os.environ["PATH"],
@@ -52,7 +67,7 @@ def run(tmp_path: Path, script: str) -> tuple[Any, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + script],
+        [sys.executable, "-c", preamble + script],
         env=environ,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -136,10 +151,71 @@ print(json.dumps([values, [failure.whole for failure in told], told[0].function]
     assert function.startswith("breaks (<string>:")
 
 
+def test_server_that_loaded_nothing_but_torch_falls_back_on_what_dynamo_cannot_do(tmp_path: Path):
+    script = """
+call = dict(backend="aot_eager", fullgraph=True, on_fallback=told.append)
+values = compile_with_fallback(breaks, **call)(x).tolist()
+mapped = torch.vmap(compile_with_fallback(torch.sin, **call))(x).shape
+print(json.dumps([values, list(mapped), [failure.reason for failure in told]]))
+"""
+    (values, mapped, reasons), _ = run(tmp_path, script, SERVER)
+    assert values == [4.0, 4.0]
+    assert mapped == [2]
+    assert [reason.partition(":")[0] for reason in reasons] == ["Unsupported"] * 2
+
+
+def test_function_past_the_recompile_limit_runs_eager_under_fullgraph_and_is_told(tmp_path: Path):
+    script = """
+call = dict(backend="aot_eager", fullgraph=True, dynamic=False, on_fallback=told.append)
+compiled = compile_with_fallback(lambda x: x + 1, **call)
+sizes = [compiled(torch.ones(size)).numel() for size in range(2, 14)]
+print(json.dumps([sizes, [failure.reason for failure in told]]))
+"""
+    (sizes, reasons), _ = run(tmp_path, script, SERVER)
+    assert sizes == list(range(2, 14))
+    assert len(reasons) == 1
+    assert "recompile" in reasons[0].lower()
+
+
+def test_compiled_model_is_copied_and_pickled_with_its_fallback(tmp_path: Path):
+    script = """
+import copy, pickle
+class Model(torch.nn.Linear):
+    def forward(self, x):
+        torch._dynamo.graph_break()
+        return super().forward(x)
+model = Model(2, 2)
+compiled = compile_with_fallback(model, fullgraph=True, backend="aot_eager", sdpa="math")
+copies = [copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))]
+same = [torch.equal(one(x), model(x)) for one in copies]
+with torch.no_grad():
+    model.weight.zero_()
+apart = [not torch.equal(one(x), model(x)) for one in copies]
+print(json.dumps([same, apart, [type(one).__name__ for one in copies]]))
+"""
+    (same, apart, kinds), log = run(tmp_path, script, SERVER)
+    assert same == apart == [True, True]
+    assert kinds == ["OptimizedModule"] * 2
+    assert "did not compile and runs eager" in log
+
+
+def test_what_is_compiled_already_may_be_compiled_again(tmp_path: Path):
+    script = """
+call = dict(backend="aot_eager", on_fallback=told.append)
+once = compile_with_fallback(torch.sin, **call)
+again = [compile_with_fallback(once, **call), torch.compile(once, backend="aot_eager")]
+print(json.dumps([torch.equal(one(x), x.sin()) for one in again]))
+"""
+    (same, _) = run(tmp_path, script, SERVER)
+    assert same == [True, True]
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
         ("compile_with_fallback(model, fallback='skip')", "use 'eager' or 'fail'"),
+        ("compile_with_fallback(None)", "None cannot be called"),
+        ("compile_with_fallback(model, on_fallback=3)", "on_fallback=3 cannot be called"),
         ("compile_with_fallback(model, fullgrap=True)", "fullgrap: there is no such option"),
         (
             "compile_with_fallback(model, mode='default', options={'max_autotune': True})",

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from types import CodeType, FrameType
 from typing import Any
 
 from pytest_compilecache.compiling.private._names import (
@@ -76,7 +75,7 @@ def reset_dynamo() -> None:
 
 
 def note_stances(note: Callable[[str], None]) -> Undo | None:
-    """Tell when a stance other than the default is set (``torch.compiler.set_stance``)."""
+    """Tell when a stance is set that lets code run eager (``torch.compiler.set_stance``)."""
     module = sys.modules.get(DECORATORS)
     original = getattr(module, "_set_stance", None)
     if module is None or original is None:
@@ -85,7 +84,10 @@ def note_stances(note: Callable[[str], None]) -> Undo | None:
     @functools.wraps(original)
     def noting(stance: Any) -> Any:
         name = getattr(stance, "stance", "default")
-        if name != "default" and not _OURS.get():
+        # Under the last, nothing runs eager: it raises instead.
+        # To enter a stance is to set it twice.
+        again = name == current_stance()
+        if name not in {"default", "fail_on_recompile"} and not (again or _OURS.get()):
             note(str(name))
         return original(stance)
 
@@ -145,31 +147,6 @@ def note_disabled(note: Callable[[Any], None]) -> Undo | None:
         return original(self, function)
 
     return put(decorator, "__call__", noting)
-
-
-def note_disabled_calls(note: Callable[[CodeType], None]) -> Undo | None:
-    """Tell of calls of compiled functions that Dynamo leaves eager, for its settings say so.
-
-    Dynamo asks for the first instruction of every frame that it looks at. To wrap what
-    asks would put a frame of ours among those that Dynamo looks through.
-    """
-    module = sys.modules.get(CONVERT_FRAME)
-    original = getattr(module, "first_real_inst_idx", None)
-    if module is None or original is None:
-        return None
-
-    @functools.wraps(original)
-    def asking(code: CodeType) -> Any:
-        # Of the frames below it, such as a module's parts, there is no news.
-        if dynamo_setting("disable") and _called_by_dynamo(sys._getframe(1).f_back):  # noqa: SLF001
-            note(code)
-        return original(code)
-
-    return put(module, "first_real_inst_idx", asking)
-
-
-def _called_by_dynamo(caller: FrameType | None) -> bool:
-    return caller is not None and caller.f_globals.get("__name__") == EVAL_FRAME
 
 
 def turned_off_by() -> str:

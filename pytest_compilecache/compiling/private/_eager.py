@@ -10,9 +10,20 @@ from typing import Any
 
 def original_of(compiled: Any) -> Any:
     """The module or function that ``torch.compile`` was given, or None where it made none."""
-    if "_orig_mod" in getattr(compiled, "_modules", ()):
+    if is_wrapper(compiled):
         return compiled._orig_mod  # noqa: SLF001
     return getattr(compiled, "_torchdynamo_orig_callable", None)
+
+
+def is_wrapper(compiled: Any) -> bool:
+    """Whether it is what ``torch.compile`` wraps a module in."""
+    return "_orig_mod" in getattr(compiled, "_modules", ())
+
+
+def mark_wrapper(function: Any) -> None:
+    """Let torch look through a function that wraps one that it compiled, as through its own."""
+    if hasattr(function, "_torchdynamo_wrapper_id"):
+        function._torchdynamo_wrapper_id = id(function)  # noqa: SLF001
 
 
 def compiles_itself(module: Any) -> bool:

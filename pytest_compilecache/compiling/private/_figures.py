@@ -65,7 +65,7 @@ def note_bypasses(module: str, class_name: str, note: Callable[[str], None]) -> 
     def noting(self: BaseException, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if type(self) is bypass:  # a subclass says "miss"
-            note(" ".join(str(argument) for argument in args))
+            note(" ".join(word for argument in args for word in str(argument).split()))
 
     bypass.__init__ = noting
 

@@ -84,6 +84,9 @@ def _watched(
             try:
                 result = original(*args, **kwargs)
             except Exception as error:
+                # Also within torch._dynamo.error_on_graph_break, where torch raises as well.
+                box = asked.get("convert_frame_box")
+                whole = whole or bool(getattr(box, "error_on_graph_break", False))
                 if watcher.failed(code, error, whole=whole):
                     return _eager(give_up, whole=whole)
                 raise
@@ -124,6 +127,11 @@ def is_recompile_limit(error: BaseException) -> bool:
 def is_backend_failure(error: BaseException) -> bool:
     """Whether a backend failed, not Dynamo."""
     return isinstance(error, _classes(("BackendCompilerFailed",)))
+
+
+def is_breakdown(error: BaseException) -> bool:
+    """Whether Dynamo itself failed, and not at something that it says that it cannot do."""
+    return isinstance(error, _classes(("InternalTorchDynamoError",)))
 
 
 def is_observed(error: BaseException) -> bool:

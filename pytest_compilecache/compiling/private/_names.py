@@ -14,6 +14,7 @@ DYNAMO = "torch._dynamo"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
 DECORATORS = "torch._dynamo.decorators"
 EVAL_FRAME = "torch._dynamo.eval_frame"
+MODULE = "torch.nn.modules.module"
 CPP_BUILDER = "torch._inductor.cpp_builder"
 
 Undo = Callable[[], None]
