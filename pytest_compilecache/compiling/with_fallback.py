@@ -44,7 +44,8 @@ def compile_with_fallback(
         fallback: ``"eager"``, or ``"fail"`` to raise what torch raises.
         on_fallback: Called once with each failure (``reason``, ``function``, ``error``),
             in the thread of the call that met it; without it, a warning is logged to the
-            logger ``pytest_compilecache``. What it raises goes to that caller.
+            logger ``pytest_compilecache``. What it raises goes to that caller, mostly as
+            the cause of an error of torch's.
         **torch_compile_kwargs: ``torch.compile``'s own arguments, or ``CompileOptions``' further
             ones. With ``fullgraph=True``, a model that is not one graph runs eager as well.
 
