@@ -12,6 +12,10 @@ from tests.e2e.machine import Machine
 
 pytestmark = pytest.mark.slow
 ZOO = Path(__file__).parents[2] / "examples" / "model_zoo"
+# Eight architectures, one of them trained and one with lengths that vary. All twelve, which the
+# demo shows as well, take minutes more.
+EIGHT = "bert or gpt2 or llama or qwen3 or vit or convnext or resnet"
+CHOSEN = [] if os.environ.get("COMPILECACHE_TESTS") == "soak" else ["-k", EIGHT]
 
 
 def test_zoo_restored_on_a_fresh_machine_builds_nothing(machine: Machine, tmp_path: Path):
@@ -19,11 +23,11 @@ def test_zoo_restored_on_a_fresh_machine_builds_nothing(machine: Machine, tmp_pa
     pytest.importorskip("x_transformers")
     store = f"--compilecache-store={tmp_path / 'store'}"
     cores = os.cpu_count() or 1
-    cold = machine.pytest(store, str(ZOO), cwd=ZOO)
+    cold = machine.pytest(store, str(ZOO), *CHOSEN, cwd=ZOO)
     assert cold.code == 0, cold.out
     found = cold.line(r"not warm: (\d+) of (\d+) compiled tests cold, .* (\d+) builds")
     tests = int(found[2])
-    assert tests >= 8
+    assert tests >= 10
     assert int(found[3]) == len(cold.built) >= 4 * tests
 
     checkout = shutil.copytree(ZOO, tmp_path / "elsewhere" / "zoo")
@@ -32,7 +36,7 @@ def test_zoo_restored_on_a_fresh_machine_builds_nothing(machine: Machine, tmp_pa
         (["-n", "2"], {"OMP_NUM_THREADS": str(cores + 1)}, checkout),
     ):
         machine.start_over()
-        warm = machine.pytest(store, str(folder), *arguments, cwd=folder, env=variables)
+        warm = machine.pytest(store, str(folder), *CHOSEN, *arguments, cwd=folder, env=variables)
         assert warm.code == 0, warm.out
         assert warm.built == (), warm.built
         warm.line(rf"^compilecache: warm: {tests} compiled tests, \d+ hits, 0 builds")
