@@ -21,6 +21,7 @@ from pytest_compilecache.errors import CompileCacheError, StoreError
 from pytest_compilecache.findings import Diagnosis, Finding, fine
 from pytest_compilecache.places import is_replaceable
 from pytest_compilecache.store import folder_of, open_store
+from pytest_compilecache.store.listing import list_readable
 
 _LEAST_TORCH = (2, 7)
 _LITTLE_BYTES = 2 << 30
@@ -184,11 +185,15 @@ def _store(patient: Patient) -> Iterator[Diagnosis]:
         return
     started = time.monotonic()
     try:
-        count = len(open_store(patient.store).list(""))
+        readable = list_readable(open_store(patient.store))
     except StoreError as error:
         yield findings.STORE_UNUSABLE.about(subject, reason=error.reason, remedy=error.remedy)
         return
     seconds = time.monotonic() - started
+    count = len(readable.objects)
+    for key, trouble in readable.unlisted.items():
+        facts = {"key": key, "reason": trouble.reason, "remedy": trouble.remedy}
+        yield findings.STORE_PARTLY_HIDDEN.about(subject, **facts)
     if seconds > _SLOW_SECONDS:
         yield findings.SLOW_STORE.about(subject, count=count, seconds=seconds)
     if not os.access(folder, os.W_OK):

@@ -184,6 +184,13 @@ STORE_UNUSABLE = Finding(
     "{remedy}",
     "Its place cannot be read as a store. Sessions are cold, pass all the same, and warn.",
 )
+STORE_PARTLY_HIDDEN = Finding(
+    "An environment of the store that cannot be listed",
+    "warning",
+    "{key} cannot be listed: {reason}",
+    "{remedy}",
+    "Machines of that environment are cold, and nothing of it is pruned; the others are served.",
+)
 NO_STORE_YET = Finding(
     "No store yet",
     "note",

@@ -134,6 +134,8 @@ def _print(output: Output, facts: dict[str, Any]) -> None:
 def _told(place: dict[str, Any], one: str) -> str:
     if not place["exists"]:
         return f"{place['place']} (not there yet)"
+    size = f"{number(place['files'], one)}, {megabytes(place['bytes'])}"
     if place["trouble"]:
-        return f"{place['place']} (cannot be read: {place['trouble']})"
-    return f"{place['place']} ({number(place['files'], one)}, {megabytes(place['bytes'])})"
+        told = f"{size}; not all can be read" if place["files"] else "cannot be read"
+        return f"{place['place']} ({told}: {place['trouble']})"
+    return f"{place['place']} ({size})"

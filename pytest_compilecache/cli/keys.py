@@ -19,6 +19,7 @@ from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.store import folder_of, open_store
+from pytest_compilecache.store.listing import list_readable
 from pytest_compilecache.store.prune import object_of
 from pytest_compilecache.variables import users_environ
 
@@ -50,21 +51,34 @@ def key(store: str | None, prefix: str, github_output: bool, **parameters: Any) 
     place = choose(store).deployment.store
     # Other environments' entries are better than nothing: shards share one folder.
     restore_keys = [f"{prefix}-{environment}-", f"{prefix}-"]
-    full = f"{prefix}-{environment}-{_content(place)}"
+    content, troubles = _content(place)
+    full = f"{prefix}-{environment}-{content}"
     if github_output:
         _append(full, restore_keys)
-    if not output.facts({"key": full, "restore_keys": restore_keys, "environment": environment}):
+    facts = {
+        "key": full,
+        "restore_keys": restore_keys,
+        "environment": environment,
+        "troubles": troubles,
+    }
+    if not output.facts(facts):
+        for trouble in troubles:
+            output.warn(trouble)
         output.pairs("", {"key": full, "restore keys": " ".join(restore_keys)})
     return 0
 
 
-def _content(place: str) -> str:
+def _content(place: str) -> tuple[str, list[str]]:
+    """What a store holds, as digits, and what of it could not be listed."""
     if not folder_of(place).is_dir():
-        return _EMPTY
-    found = [each.key for each in open_store(place).list("") if (object_of(each.key))]
+        return _EMPTY, []
+    readable = list_readable(open_store(place))
+    found = [each.key for each in readable.objects if object_of(each.key)]
+    found.extend(readable.unlisted)  # once it can be listed, the store holds something else
+    troubles = [str(error) for error in readable.unlisted.values()]
     if not found:
-        return _EMPTY
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:_DIGITS]
+        return _EMPTY, troubles
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:_DIGITS], troubles
 
 
 def _append(full: str, restore_keys: list[str]) -> None:

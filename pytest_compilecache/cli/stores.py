@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,11 +13,13 @@ import click
 from pytest_compilecache.cli.application import WRONG, json_option, output_of
 from pytest_compilecache.cli.output import Output, megabytes, number
 from pytest_compilecache.cli.places import choose
+from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.limits import DAY, MIB, Limits
 from pytest_compilecache.store import Store, folder_of, open_store
-from pytest_compilecache.store.base import StoredObject
+from pytest_compilecache.store.base import ObjectMissingError, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.check import check as check_store
+from pytest_compilecache.store.listing import list_readable
 from pytest_compilecache.store.prune import object_of
 from pytest_compilecache.store.prune import prune as prune_store
 from pytest_compilecache.store.uniting import United, size_of, unite
@@ -36,13 +39,13 @@ class EnvironmentRow:
 
 @dataclass(frozen=True, slots=True)
 class PackRow:
-    """A pack."""
+    """A pack; what only its index says is None where that cannot be read."""
 
     name: str
-    files: int
+    files: int | None
     bytes: int
     modified: float
-    supersedes: int
+    supersedes: int | None
 
 
 @click.command()
@@ -50,19 +53,31 @@ class PackRow:
 @click.argument("environment", required=False)
 @json_option
 def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
-    """List the environments of a store, or the packs of one ENVIRONMENT."""
+    """List the environments of a store, or the packs of one ENVIRONMENT.
+
+    Exit code 1 when one of them cannot be read; the others are listed.
+    """
     output = output_of(parameters)
     opened = existing(choose(store).deployment.store)
     if environment is not None:
         return _list_packs(output, opened, environment)
-    rows = _environments(opened)
-    if output.facts({"store": opened.url, "environments": [asdict(row) for row in rows]}):
-        return 0
-    output.table(
-        ("environment", "packs", "size", "last saved"),
-        [(row.id, row.packs, megabytes(row.bytes), _ago(row.modified)) for row in rows],
-    )
-    return 0
+    readable = list_readable(opened)
+    rows = _environments(readable.objects)
+    troubles = [str(error) for error in readable.unlisted.values()]
+    facts = {
+        "store": opened.url,
+        "environments": [asdict(row) for row in rows],
+        "unlisted": list(readable.unlisted),
+        "troubles": troubles,
+    }
+    if not output.facts(facts):
+        for trouble in troubles:
+            output.warn(trouble)
+        output.table(
+            ("environment", "packs", "size", "last saved"),
+            [(row.id, row.packs, megabytes(row.bytes), _ago(row.modified)) for row in rows],
+        )
+    return WRONG if troubles else 0
 
 
 def existing(place: str) -> Store:
@@ -76,9 +91,9 @@ def existing(place: str) -> Store:
     return open_store(place)
 
 
-def _environments(store: Store) -> list[EnvironmentRow]:
+def _environments(listing: Iterable[StoredObject]) -> list[EnvironmentRow]:
     packs: dict[str, list[StoredObject]] = defaultdict(list)
-    for each in store.list(""):
+    for each in listing:
         found = object_of(each.key)
         if found is not None and found.pack:
             packs[found.environment].append(each)
@@ -94,23 +109,42 @@ def _environments(store: Store) -> list[EnvironmentRow]:
 
 
 def _list_packs(output: Output, store: Store, environment: str) -> int:
-    catalog = _catalog(store, environment)
-    rows = []
-    for ref in sorted(catalog.packs(), key=lambda pack: -pack.modified):
-        with catalog.open_pack(ref) as reader:
-            counts = len(reader.index.files), ref.size, ref.modified, len(reader.index.supersedes)
-        rows.append(PackRow(ref.name, *counts))
+    rows, troubles = _packs(_catalog(store, environment))
     if not rows:
         raise click.UsageError(f"{store.url} holds nothing of the environment {environment}")
     packs = [asdict(row) for row in rows]
-    if output.facts({"store": store.url, "environment": environment, "packs": packs}):
-        return 0
+    facts = {"store": store.url, "environment": environment, "packs": packs, "troubles": troubles}
+    if not output.facts(facts):
+        for trouble in troubles:
+            output.warn(trouble)
+        _print_packs(output, rows)
+    return WRONG if troubles else 0
+
+
+def _packs(catalog: Catalog) -> tuple[list[PackRow], list[str]]:
+    """The packs of an environment, the newest first, and what is wrong with some of them."""
+    rows: list[PackRow] = []
+    troubles: list[str] = []
+    for ref in sorted(catalog.packs(), key=lambda pack: -pack.modified):
+        files = supersedes = None
+        try:
+            with catalog.open_pack(ref) as reader:
+                files, supersedes = len(reader.index.files), len(reader.index.supersedes)
+        except ObjectMissingError:
+            continue  # pruned since it was listed
+        except (PackError, StoreError) as error:
+            troubles.append(str(error))
+        rows.append(PackRow(ref.name, files, ref.size, ref.modified, supersedes))
+    return rows, troubles
+
+
+def _print_packs(output: Output, rows: Iterable[PackRow]) -> None:
     output.table(
         ("pack", "files", "size", "saved", "takes over"),
         [
             (
                 row.name[:16],
-                row.files,
+                "?" if row.files is None else row.files,
                 megabytes(row.bytes),
                 _ago(row.modified),
                 number(row.supersedes, "pack") if row.supersedes else "",
@@ -118,7 +152,6 @@ def _list_packs(output: Output, store: Store, environment: str) -> int:
             for row in rows
         ],
     )
-    return 0
 
 
 def _catalog(store: Store, environment: str) -> Catalog:
@@ -217,8 +250,8 @@ def _limits(limits: Limits, keep_days: int | None, max_mb: int | None) -> Limits
 def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     """Copy what the SOURCES hold and TARGET lacks, such as the stores of CI shards.
 
-    TARGET is made when it is not there. A source that is missing is an error; a damaged
-    pack is left out and named, and the exit code is 1.
+    TARGET is made when it is not there. A source that is missing is an error; what is damaged
+    or cannot be read is left out and named, and the exit code is 1.
     """
     output = output_of(parameters)
     opened = [existing(place) for place in sources]

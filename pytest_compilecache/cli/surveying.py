@@ -12,6 +12,7 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.settings import Settings
 from pytest_compilecache.store import folder_of, open_store
+from pytest_compilecache.store.listing import list_readable
 from pytest_compilecache.store.prune import object_of
 from pytest_compilecache.supervising.keeping import UNGUARDED
 from pytest_compilecache.workspace.foreign import places_of_child, places_of_neighbour
@@ -28,7 +29,7 @@ class SurveyedStore:
         exists: Whether it is there.
         files: Its packs.
         bytes: Their bytes.
-        trouble: Why it could not be read, or empty.
+        trouble: Why it, or what is missing in these numbers, could not be read; or empty.
     """
 
     place: str
@@ -92,13 +93,13 @@ def survey_store(place: str) -> SurveyedStore:
     if not folder_of(place).is_dir():
         return SurveyedStore(place, exists=False)
     try:
-        listing = open_store(place).list("")
+        readable = list_readable(open_store(place))
     except StoreError as error:
         return SurveyedStore(place, exists=True, trouble=str(error))
-    packs = [each for each in listing if (found := object_of(each.key)) and found.pack]
-    return SurveyedStore(
-        place, exists=True, files=len(packs), bytes=sum(each.size for each in packs)
-    )
+    packs = [each for each in readable.objects if (found := object_of(each.key)) and found.pack]
+    size = sum(each.size for each in packs)
+    trouble = "; ".join(map(str, readable.unlisted.values()))
+    return SurveyedStore(place, exists=True, files=len(packs), bytes=size, trouble=trouble)
 
 
 def _survey(workspace: Workspace) -> SurveyedWorkspace:

@@ -184,6 +184,10 @@ class Catalog:
                 staged.file.write(content)
                 staged.publish(key)
 
+    def description(self) -> str | None:
+        """The description of the environment; None where none can be read. Others wrote it."""
+        return self._text(f"{self._base}/environment.json")
+
     def environments(self) -> dict[str, str]:
         """The descriptions of all environments in the store by their id, the newest first.
 
@@ -204,7 +208,7 @@ class Catalog:
             with self.store.open(key) as file:
                 content = file.read(MAX_DESCRIPTION + 1)
             return content.decode() if len(content) <= MAX_DESCRIPTION else None
-        except (ObjectMissingError, UnicodeDecodeError):
+        except (StoreError, UnicodeDecodeError):  # gone, or what another user keeps to himself
             return None
 
     def _key(self, name: str) -> str:

@@ -35,11 +35,12 @@ def list_readable(store: Store) -> Readable:
     try:
         return Readable(store.list(""), {})
     except PartlyListedError as error:
-        unlisted = {_environment_of(prefix): each for prefix, each in error.refused.items()}
+        unlisted = {environment_of(prefix): each for prefix, each in error.refused.items()}
         hidden = tuple(f"{prefix}/" for prefix in unlisted)
         objects = [each for each in error.listing if not f"{each.key}/".startswith(hidden)]
         return Readable(objects, unlisted)
 
 
-def _environment_of(prefix: str) -> str:
+def environment_of(prefix: str) -> str:
+    """The environment's folder that a key or prefix lies in, as ``Readable.unlisted`` names it."""
     return "/".join(prefix.split("/")[:_ENVIRONMENT])

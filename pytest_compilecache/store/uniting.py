@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pytest_compilecache.errors import PackError
-from pytest_compilecache.store.base import ObjectMissingError, Store
+from pytest_compilecache.errors import PackError, StoreError
+from pytest_compilecache.store.base import Store
 from pytest_compilecache.store.catalog import Catalog
+from pytest_compilecache.store.listing import Readable, environment_of, list_readable
 from pytest_compilecache.store.prune import KnownObject, object_of
 
 _COPIED_AT_ONCE = 1024 * 1024
@@ -26,7 +27,8 @@ class United:
         packs: Packs that the target lacked.
         bytes: Their bytes.
         known: Packs that it had already.
-        troubles: Packs that are damaged and were left out, each as a sentence.
+        troubles: What was left out, each as a sentence: a pack that is damaged or cannot be
+            read, or an environment of either store that cannot be listed.
     """
 
     packs: int = 0
@@ -44,48 +46,60 @@ def unite(target: Store, source: Store, progress: Callable[[int], None] = lambda
         progress: Called with the bytes of each pack that is done with.
 
     Raises:
-        StoreError: A store cannot be read or written.
+        StoreError: A store cannot be listed at all, or the target cannot be written.
     """
-    there = {each.key for each in target.list("")}
+    there, offered = list_readable(target), list_readable(source)
+    known_keys = {each.key for each in there.objects}
     packs = copied = known = 0
-    troubles: list[str] = []
-    for key, size, found in _packs(source):
-        if key in there:
+    # A dictionary, for its order: an environment is told once, not with each of its packs.
+    troubles = {str(error): None for error in offered.unlisted.values()}
+    for key, size, found in _packs(offered):
+        hidden = there.unlisted.get(environment_of(key))
+        if key in known_keys:
             known += 1
+        elif hidden is not None:
+            troubles[str(hidden)] = None
+        elif (trouble := _copied(target, source, key, found)) is not None:
+            troubles[trouble] = None
         else:
-            try:
-                _copy(target, source, key, found)
-            except (PackError, ObjectMissingError) as error:
-                troubles.append(str(error))
-            else:
-                packs, copied = packs + 1, copied + size
+            packs, copied = packs + 1, copied + size
         progress(size)
     return United(packs, copied, known, tuple(troubles))
 
 
 def size_of(source: Store) -> int:
-    """The bytes of all packs of a store, in its listing."""
-    return sum(size for _, size, _ in _packs(source))
+    """The bytes of all packs of a store that can be listed."""
+    return sum(size for _, size, _ in _packs(list_readable(source)))
 
 
-def _packs(store: Store) -> Iterator[tuple[str, int, KnownObject]]:
-    for each in store.list(""):
+def _packs(listed: Readable) -> Iterator[tuple[str, int, KnownObject]]:
+    for each in listed.objects:
         found = object_of(each.key)
         if found is not None and found.pack:
             yield each.key, each.size, found
 
 
-def _copy(target: Store, source: Store, key: str, found: KnownObject) -> None:
-    catalog = Catalog(source, found.environment)
-    # Before its description is there, nobody would find out why its packs do not fit.
-    description = catalog.environments().get(found.environment)
-    if description is not None:
-        Catalog(target, found.environment).describe(description)
-    with catalog.open_pack(found.pack) as reader:
+def _copied(target: Store, source: Store, key: str, found: KnownObject) -> str | None:
+    """Copy a pack. When the source has none that is whole, say why instead."""
+    try:
+        _check(Catalog(source, found.environment), key, found.pack)
+        file = source.open(key)
+    except (PackError, StoreError) as error:
+        return str(error)
+    with file:
+        # Before its description is there, nobody would find out why its packs do not fit.
+        description = Catalog(source, found.environment).description()
+        if description is not None:
+            Catalog(target, found.environment).describe(description)
+        with target.stage() as staged:
+            shutil.copyfileobj(file, staged.file, _COPIED_AT_ONCE)
+            staged.publish(key)
+    return None
+
+
+def _check(catalog: Catalog, key: str, pack: str) -> None:
+    with catalog.open_pack(pack) as reader:
         damaged = reader.damaged()
     if damaged:
         path, reason = next(iter(damaged.items()))
         raise PackError(key, f"it is damaged ({path}: {reason})", "it is left out")
-    with source.open(key) as file, target.stage() as staged:
-        shutil.copyfileobj(file, staged.file, _COPIED_AT_ONCE)
-        staged.publish(key)

@@ -32,6 +32,19 @@ def test_ls_lists_environments_and_their_packs(command: Command, tmp_path: Path)
     assert "holds nothing of the environment" in command.errors
 
 
+def test_ls_names_a_damaged_pack_beside_the_others(command: Command, tmp_path: Path):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    pack = damage(store)
+    fill(store, tmp_path / "w2", "b.h")
+    listed = command.json("ls", ENVIRONMENT.id, "--store", store, code=1)
+    assert sorted(str(each["files"]) for each in listed["packs"]) == ["1", "None"]
+    assert pack.stem in listed["troubles"][0]
+    text = command("ls", ENVIRONMENT.id, "--store", store, code=1)
+    assert "?" in text
+    assert pack.stem in command.errors
+
+
 def test_check_names_what_is_damaged_and_ends_with_1(command: Command, tmp_path: Path):
     store = tmp_path / "store"
     fill(store, tmp_path / "w", "a.h")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,65 +24,64 @@ from pytest_compilecache.workspace.place import Workspace
 
 NOBODY = 65534
 HIDDEN, SHOWN = Environment({"torch": "1.0"}), Environment({"torch": "1.1"})
-# Root may list everything, so there the command becomes somebody else. What it loads it
-# loads before, from folders that may be root's alone.
-COMMAND = """
-import os, sys
-import pytest_compilecache.cache, pytest_compilecache.cli.stores
-from pytest_compilecache.cli import main
-main(["check", "--store", sys.argv[-1], "--json"])  # which loads the rest
-sys.stdout.flush()
-print("---", flush=True)
-if os.getuid() == 0:
-    os.setgid(65534), os.setuid(65534)
-sys.exit(main(sys.argv[1:]))
-"""
+# Linux's numbers, of prctl.h and capability.h.
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
 @pytest.fixture
-def store() -> Iterator[Path]:
+def store(tmp_path: Path) -> Iterator[Path]:
     """A store of two environments, all of whose packs are old."""
-    # Pytest's own folders are private to this user.
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        store = Path(folder, "store")
-        for environment in (HIDDEN, SHOWN):
-            root = Path(folder, environment.fields["torch"])
-            workspace = Workspace(root, root / "inductor", root / "headers")
-            workspace.prepare(environment.id)
-            (workspace.inductor / "ab").mkdir()
-            (workspace.inductor / "ab" / "kernel.h").write_bytes(b"kernel" * 100)
-            assert save(workspace, environment, str(store)).files == 1
-        for file in store.glob("v1/*/**/*"):
-            os.utime(file, (time.time() - 99 * DAY,) * 2)
-        yield store
-        for each in store.rglob("*"):
-            each.chmod(0o700)
+    store = tmp_path / "store"
+    for environment in (HIDDEN, SHOWN):
+        root = tmp_path / environment.fields["torch"]
+        workspace = Workspace(root, root / "inductor", root / "headers")
+        workspace.prepare(environment.id)
+        (workspace.inductor / "ab").mkdir()
+        (workspace.inductor / "ab" / "kernel.h").write_bytes(b"kernel" * 100)
+        assert save(workspace, environment, str(store)).files == 1
+    for file in store.glob("v1/*/**/*"):
+        os.utime(file, (time.time() - 99 * DAY,) * 2)
+    yield store
+    for each in store.rglob("*"):
+        each.chmod(0o700)
 
 
 def hide(store: Path, *below: str) -> Path:
-    """Let nobody list a folder of one environment."""
+    """Let this user not list a folder of one environment."""
     folder = store.joinpath("v1", HIDDEN.id, *below)
-    if os.getuid() == 0:
-        for each in (store, *store.rglob("*")):
-            os.chown(each, NOBODY, NOBODY)
-        os.chown(folder, 0, 0)
-        folder.chmod(0o700)
-    else:
-        folder.chmod(0)
+    give_away(folder)
     return folder
 
 
+def give_away(place: Path) -> None:
+    """Make it another user's alone, as far as we can."""
+    if os.getuid() == 0:
+        os.chown(place, NOBODY, NOBODY)
+        place.chmod(0o700)
+    else:
+        place.chmod(0)
+
+
+def become_like_others() -> None:
+    """From the next program on, permissions hold for root as well."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        if os.getuid() == 0 and prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "root cannot give up what it may do")
+
+
 def run(store: Path, *words: str) -> tuple[int, Any]:
+    place = [] if words[0] == "merge" else ["--store"]
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, *words, "--json", "--store", str(store)],
-        env={"PATH": os.environ["PATH"], "TMPDIR": "/tmp", "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-m", "pytest_compilecache", *words, "--json", *place, str(store)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=become_like_others,
         capture_output=True,
         text=True,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout.partition("---\n")[2])
+    return done.returncode, json.loads(done.stdout)
 
 
 def packs(store: Path) -> set[str]:
@@ -117,10 +117,76 @@ def test_prune_deletes_what_it_may_and_leaves_the_hidden_whole(store: Path, belo
     assert (store / "v1" / HIDDEN.id / "environment.json").exists()
 
 
+@BELOW
+def test_ls_lists_the_others_and_names_it(store: Path, below: tuple[str, ...]):
+    hide(store, *below)
+    code, facts = run(store, "ls")
+    assert (code, facts["unlisted"]) == (1, [f"v1/{HIDDEN.id}"])
+    assert [each["id"] for each in facts["environments"]] == [SHOWN.id]
+    assert "permission was refused" in facts["troubles"][0]
+
+
+def test_ls_of_an_environment_goes_on_past_a_pack_that_it_may_not_read(store: Path):
+    (pack,) = (store / "v1" / SHOWN.id / "packs").iterdir()
+    give_away(pack)
+    code, facts = run(store, "ls", SHOWN.id)
+    (row,) = facts["packs"]
+    assert (code, row["name"], row["files"]) == (1, pack.stem, None)
+    assert "permission was refused" in facts["troubles"][0]
+
+
+@BELOW
+def test_merge_copies_the_others_and_names_it(store: Path, tmp_path: Path, below: tuple[str, ...]):
+    hide(store, *below)
+    code, facts = run(store, "merge", str(tmp_path / "all"))
+    assert (code, packs(tmp_path / "all")) == (1, {SHOWN.id})
+    (source,) = facts["sources"]
+    assert (source["packs"], len(source["troubles"])) == (1, 1)
+    assert HIDDEN.id in source["troubles"][0]
+
+
+@BELOW
+def test_merge_into_a_store_with_a_hidden_one_copies_the_rest(
+    store: Path, tmp_path: Path, below: tuple[str, ...]
+):
+    shutil.copytree(store, tmp_path / "shard")
+    (known,) = (store / "v1" / SHOWN.id / "packs").iterdir()
+    known.unlink()
+    hide(store, *below)
+    code, facts = run(tmp_path / "shard", "merge", str(store))
+    assert (code, known.exists()) == (1, True)
+    (result,) = facts["sources"]
+    assert (result["packs"], len(result["troubles"])) == (1, 1)
+    assert HIDDEN.id in result["troubles"][0]
+
+
+def test_key_is_of_what_can_be_listed_and_changes_with_it(store: Path):
+    code, before = run(store, "key")
+    assert (code, before["troubles"]) == (0, [])
+    hide(store)
+    code, facts = run(store, "key")
+    assert (code, len(facts["troubles"])) == (0, 1)
+    assert facts["key"] != before["key"]
+    (pack,) = (store / "v1" / SHOWN.id / "packs").iterdir()
+    pack.unlink()
+    assert run(store, "key")[1]["key"] != facts["key"]
+
+
+@BELOW
+def test_doctor_and_info_name_it(store: Path, below: tuple[str, ...]):
+    hide(store, *below)
+    found = [each for each in run(store, "doctor")[1]["findings"] if HIDDEN.id in each["finding"]]
+    (finding,) = found
+    assert (finding["level"], "permission was refused" in finding["finding"]) == ("warning", True)
+    code, facts = run(store, "info")
+    assert (code, facts["store"]["files"]) == (0, 1)
+    assert HIDDEN.id in facts["store"]["trouble"]
+
+
 def test_once_it_can_be_listed_all_is_pruned(store: Path):
-    hide(store).chmod(0o755)
-    if os.getuid() == 0:
-        os.chown(store / "v1" / HIDDEN.id, NOBODY, NOBODY)
+    folder = hide(store)
+    folder.chmod(0o700)
+    os.chown(folder, os.getuid(), -1)
     code, facts = run(store, "prune")
     assert (code, facts["unlisted"], facts["troubles"]) == (0, [], [])
     assert packs(store) == set()
