@@ -109,14 +109,15 @@ class GitHub:
             ((key, values),) = matrix.items()
             for value in values:
                 title = f"{name} {value}".strip()
-                jobs[title] = self._job(title, description["steps"], {f"matrix.{key}": str(value)})
+                known = {f"matrix.{key}": str(value)}
+                jobs[title] = self._job(title, description["steps"], known)
         return jobs
 
     def _job(self, title: str, steps: list[dict[str, Any]], known: dict[str, str]) -> Job:
         root = self.root / f"run{self.runs}" / title.replace(" ", "-")
         variables = {"GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(root / "runner"), **self.event}
         job = Job(root, variables)
-        self._steps(job, steps, known)
+        self._steps(job, steps, {**known, "runner.temp": variables["RUNNER_TEMP"]})
         return job
 
     def _steps(self, job: Job, steps: list[dict[str, Any]], known: dict[str, str]) -> None:
@@ -148,6 +149,7 @@ class GitHub:
             assert given.keys() <= defaults.keys()
             values = {**defaults, **given}
             inputs = {f"inputs.{name}": value for name, value in values.items()}
+            inputs["runner.temp"] = known["runner.temp"]
             self._steps(job, ours["runs"]["steps"], inputs)
         elif action == "actions/cache/restore":
             self._restore(job.workspace / given["path"], given["key"], given["restore-keys"])
@@ -157,8 +159,12 @@ class GitHub:
                 copy_folder(job.workspace / given["path"], kept)
                 self.entries[given["key"]] = kept
         elif action == "actions/upload-artifact":
-            if (job.workspace / given["path"]).is_dir():
-                copy_folder(job.workspace / given["path"], self.artifacts / given["name"])
+            place = job.workspace / given["path"]
+            if place.is_dir():
+                copy_folder(place, self.artifacts / given["name"])
+            elif place.is_file():
+                (self.artifacts / given["name"]).mkdir(parents=True)
+                shutil.copy(place, self.artifacts / given["name"])
         elif action == "actions/download-artifact":
             for artifact in sorted(self.artifacts.glob(given["pattern"])):
                 copy_folder(artifact, job.workspace / given["path"] / artifact.name)

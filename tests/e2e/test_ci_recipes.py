@@ -26,27 +26,36 @@ def assert_warm(jobs: Iterable[Job]) -> None:
         assert "warm: 1 compiled test, 1 hit, 0 builds" in job.output, job.output
 
 
+def summary_of(job: Job) -> str:
+    """What the job says on the page of its run."""
+    summary = (job.root / "summary.md").read_text()
+    assert summary.startswith("## Compile cache")
+    return summary
+
+
 def test_github_workflow_with_two_shards_starts_warm_the_second_time(tmp_path: Path):
     github = GitHub(tmp_path)
     first = github.workflow(RECIPES / "github.yml")
     assert_cold(first[shard] for shard in SHARDS)
     assert "there already" in first["merge"].output
+    assert "not warm in 2 of 2 shards" in summary_of(first["merge"])
     (key,) = github.entries
     second = github.workflow(RECIPES / "github.yml")
     assert_warm(second[shard] for shard in SHARDS)
     assert list(github.entries) == [key]  # nothing new was compiled, so nothing new is kept
     for shard in SHARDS:
-        summary = (second[shard].root / "summary.md").read_text()
-        assert "## Compile cache" in summary
-        assert "✅ warm: 1 compiled test" in summary
+        assert "✅ warm: 1 compiled test, 1 hit" in summary_of(second[shard])
+    assert "✅ warm: 2 compiled tests, 2 hits" in summary_of(second["merge"])
 
 
 def test_gitlab_pipeline_with_two_shards_starts_warm_the_second_time(tmp_path: Path):
     gitlab = GitLab(tmp_path)
     first = gitlab.pipeline(RECIPES / "gitlab.yml")
     assert_cold(first[shard] for shard in SHARDS)
+    assert "not warm in 2 of 2 shards" in first["merge 1"].output
     second = gitlab.pipeline(RECIPES / "gitlab.yml")
     assert_warm(second[shard] for shard in SHARDS)
+    assert "✅ warm: 2 compiled tests, 2 hits" in second["merge 1"].output
 
 
 def test_shared_directory_starts_warm_the_second_time_and_is_pruned(tmp_path: Path):
