@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pytest_compilecache.cli.application import WRONG
+from pytest_compilecache.cli.numbers import seconds
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
@@ -22,15 +23,6 @@ from pytest_compilecache.supervising.running import run as run_command
 from pytest_compilecache.supervising.watching import watch as watch_beside
 
 _QUIET_SECONDS = 30.0
-_LONGEST_SECONDS = 1e9
-
-
-def _seconds(value: str) -> float:
-    """Parse seconds. A range of click's would be spelled out with every option's help."""
-    seconds = float(value)
-    if not 0.0 <= seconds <= _LONGEST_SECONDS:  # nor is NaN
-        raise ValueError(value)
-    return seconds
 
 
 def _server_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -42,7 +34,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
         ),
         click.option(
             "--quiet-seconds",
-            type=_seconds,
+            type=seconds,
             metavar="N",
             help="Else ready when its caches changed, and then not for N seconds.  [default: 30]",
         ),
@@ -67,7 +59,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 @_server_options
 @click.option(
     "--load-timeout",
-    type=_seconds,
+    type=seconds,
     default=120,
     show_default=True,
     metavar="N",
@@ -75,7 +67,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 )
 @click.option(
     "--ready-timeout",
-    type=_seconds,
+    type=seconds,
     default=1800,
     show_default=True,
     metavar="N",
@@ -83,7 +75,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 )
 @click.option(
     "--save-timeout",
-    type=_seconds,
+    type=seconds,
     default=30,
     show_default=True,
     metavar="N",
@@ -91,7 +83,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 )
 @click.option(
     "--kill-after",
-    type=_seconds,
+    type=seconds,
     metavar="N",
     help="Kill what has not ended N seconds after a signal that asks for it; by default, wait.",
 )
@@ -125,7 +117,7 @@ def run(command: tuple[str, ...], **parameters: Any) -> int:
 @_server_options
 @click.option(
     "--timeout",
-    type=_seconds,
+    type=seconds,
     default=1800,
     show_default=True,
     metavar="N",

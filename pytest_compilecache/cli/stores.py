@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pytest_compilecache.cli.application import WRONG, json_option, output_of
+from pytest_compilecache.cli.numbers import count
 from pytest_compilecache.cli.output import Output, megabytes, number
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.errors import PackError, StoreError
@@ -201,12 +202,8 @@ def _findings(count: int) -> str:
 
 @click.command()
 @store_option
-@click.option(
-    "--keep-days", type=click.IntRange(1), metavar="N", help="Delete packs older than N days."
-)
-@click.option(
-    "--max-mb", type=click.IntRange(1), metavar="N", help="Bring the store down to N MiB."
-)
+@click.option("--keep-days", type=count, metavar="N", help="Delete packs older than N days.")
+@click.option("--max-mb", type=count, metavar="N", help="Bring the store down to N MiB.")
 @json_option
 def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parameters: Any) -> int:
     """Delete packs that are too old, damaged, taken over by others, or over the limit.

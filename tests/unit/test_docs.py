@@ -11,7 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from pytest_compilecache.cli.servers import run
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -22,6 +25,19 @@ def python(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
+
+
+def test_options_of_run_in_the_page_on_production_are_those_that_it_has():
+    page = (DOCS / "production.md").read_text()
+    rows = dict(re.findall(r"^\| `(--[\w-]+).*?` \| (\S*) ?\|", page, re.MULTILINE))
+    # Where a store is looked for is told for all commands at once.
+    options = {each.opts[0]: each for each in run.params if isinstance(each, click.Option)}
+    assert rows.keys() == options.keys() - {"--store"}
+    # This one has none, as a URL may take its place; its help says what then holds.
+    assert f"[default: {rows.pop('--quiet-seconds')}]" in (options["--quiet-seconds"].help or "")
+    documented = {name: default for name, default in rows.items() if default.isdecimal()}
+    assert documented == {name: str(options[name].default) for name in documented}
+    assert len(documented) == 3
 
 
 def test_pages_are_as_the_code_says_and_links_lead_somewhere():
