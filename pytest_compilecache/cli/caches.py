@@ -30,9 +30,10 @@ def load(store: str | None, **parameters: Any) -> int:
     Nothing to bring is no error. A server that should use it calls load_compile_cache()
     with the same variables, or is started by `compilecache run`.
     """
-    chosen = choose(store)
-    result = ServerProcess().load(chosen.deployment)
-    return _tell(output_of(parameters), chosen, result, "loaded", "load")
+    chosen, output = choose(store), output_of(parameters)
+    with output.progress("loading"):
+        result = ServerProcess().load(chosen.deployment)
+    return _tell(output, chosen, result, "loaded", "load")
 
 
 @click.command()
@@ -40,9 +41,10 @@ def load(store: str | None, **parameters: Any) -> int:
 @json_option
 def save(store: str | None, **parameters: Any) -> int:
     """Add to the store what was compiled in this machine's workspace and is new."""
-    chosen = choose(store)
-    result = ServerProcess().save(chosen.deployment)
-    return _tell(output_of(parameters), chosen, result, "saved", "save")
+    chosen, output = choose(store), output_of(parameters)
+    with output.progress("saving"):
+        result = ServerProcess().save(chosen.deployment)
+    return _tell(output, chosen, result, "saved", "save")
 
 
 def _tell(output: Output, chosen: Chosen, result: CacheResult, verb: str, infinitive: str) -> int:

@@ -37,7 +37,9 @@ def doctor(store: str | None, **parameters: Any) -> int:
     Exit code 1 when something is broken; a risk alone is none.
     """
     output = output_of(parameters)
-    found = [*diagnose(_patient(store)), *_vector_instructions()]
+    patient = _patient(store)
+    with output.progress("examining"):
+        found = [*diagnose(patient), *_vector_instructions()]
     broken = any(each.level == "error" for each in found)
     if not output.facts({"ok": not broken, "findings": [asdict(each) for each in found]}):
         for each in found:

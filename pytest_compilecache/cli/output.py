@@ -13,7 +13,16 @@ from typing import Any, Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -90,12 +99,21 @@ class Output:
         self._errors.print(Text.assemble(("error: ", "red"), text))
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Meter]:
-        """Show how far something is, in bytes, on a terminal."""
+    def progress(self, what: str, total: int | None = None) -> Iterator[Meter]:
+        """Show on a terminal how far something is, in bytes, or for how long it has been going on.
+
+        Args:
+            what: The thing.
+            total: All of its bytes, where that is known.
+        """
         if not sys.stderr.isatty() or self.as_json:
             yield lambda _: None
             return
-        columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), TextColumn(what))
+        if total is None:
+            columns += (TimeElapsedColumn(),)
+        else:
+            columns += (BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._errors, transient=True) as progress:
             task = progress.add_task(what, total=total)
             yield lambda amount: progress.advance(task, amount)

@@ -180,7 +180,8 @@ def check(store: str | None, **parameters: Any) -> int:
     """
     output = output_of(parameters)
     opened = existing(choose(store).deployment.store)
-    result = check_store(opened)
+    with output.progress("checking", size_of(opened)) as meter:
+        result = check_store(opened, meter)
     facts = {
         "store": opened.url,
         "ok": result.ok,
@@ -215,7 +216,8 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     deployment = choose(store).deployment
     opened = existing(deployment.store)
     limits = _limits(deployment.limits, keep_days, max_mb)
-    result = prune_store(opened, limits)
+    with output.progress("pruning"):
+        result = prune_store(opened, limits)
     facts = {
         "store": opened.url,
         "deleted": list(result.deleted),

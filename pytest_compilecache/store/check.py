@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pytest_compilecache.errors import PackError, StoreError
@@ -49,11 +49,12 @@ class CheckResult:
         return not self.findings
 
 
-def check(store: Store) -> CheckResult:
+def check(store: Store, progress: Callable[[int], None] = lambda _: None) -> CheckResult:
     """Read every pack to its last byte and look at everything else.
 
     Args:
         store: The store.
+        progress: Called with the bytes of each pack that was read.
 
     Raises:
         StoreError: The store cannot be listed.
@@ -74,6 +75,7 @@ def check(store: Store) -> CheckResult:
         elif found.pack:
             packs, size = packs + 1, size + each.size
             findings.extend(_pack_findings(Catalog(store, found.environment), each, found.pack))
+            progress(each.size)
         elif found.suspect:
             reason = "somebody found this pack damaged"
             if found.suspect not in names:

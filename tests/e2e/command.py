@@ -26,7 +26,9 @@ class Command:
             folder.mkdir(mode=0o700)
         self.variables = {"LOCAL_WORK_DIR": str(self.work)}
 
-    def start(self, *words: object, **variables: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: object, stderr: int = subprocess.PIPE, **variables: str
+    ) -> subprocess.Popen[str]:
         """Start it."""
         environ = {
             "PATH": os.environ["PATH"],
@@ -42,7 +44,7 @@ class Command:
             env=environ,
             cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
