@@ -11,13 +11,14 @@ from typing import Any
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.backend import FallbackBackend, ForeignBackend, GraphCompiler
 from pytest_compilecache.compiling.events import CompileEvent
-from pytest_compilecache.compiling.failures import EventListener
+from pytest_compilecache.compiling.failures import EventListener, Failure, Rule, allow
 from pytest_compilecache.compiling.frames import Call, Frames
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.preparing import compile_prepared
 from pytest_compilecache.errors import CompileOptionError
 
 _NOT_ENABLED = "its options say enabled=False"
+_TURNED_OFF = "compiling is turned off, as by TORCH_COMPILE_DISABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,15 @@ class Compiler:
         graphs: Compiles graphs.
         frames: Watches Dynamo.
         listener: Takes events.
+        eager: Told of what runs eager without having failed: compiling is turned off, or
+            Dynamo gives up on a function by its own decision. Nobody is asked, and a
+            listener of Dynamo's events hears of it without us.
     """
 
     graphs: GraphCompiler
     frames: Frames
     listener: EventListener
+    eager: Rule = allow
 
     def compile(self, target: Any, options: CompileOptions) -> Any:
         """Compile a model or a function.
@@ -74,7 +79,9 @@ class Compiler:
             dynamic=options.dynamic,
             options=guards or None,
         )
-        if compiled is target:  # compiling is turned off
+        if compiled is target or private.dynamo_setting("disable"):
+            self.eager(Failure(_TURNED_OFF, name_of(target)))
+        if compiled is target:
             return target
         return self._watched(compiled, whole=options.fullgraph)
 
@@ -118,6 +125,9 @@ class Compiler:
         if nothing_compiled and not call.failures and private.current_stance() == "default":
             reason = "fullgraph=True, and no frame was compiled"
             self.listener.add(CompileEvent("graph_break", reason=reason))
+        for function, reason in call.left_eager:
+            if not call.whole:  # of that, torch makes an error
+                self.eager(Failure(reason, function))
         for error, function in call.failures:
             failure = self.graphs.fallbacks.describe(error, function, whole=call.whole)
             if call.whole:

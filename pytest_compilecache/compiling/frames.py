@@ -27,10 +27,13 @@ class Call:
     Attributes:
         whole: Whether it was to be one graph.
         failures: What Dynamo could not compile, each with the function concerned.
+        left_eager: Functions that Dynamo runs eager from now on by its own decision, each
+            with its reason.
     """
 
     whole: bool = False
     failures: list[tuple[Exception, str]] = field(default_factory=list)
+    left_eager: list[tuple[str, str]] = field(default_factory=list)
 
 
 class _Thread(threading.local):
@@ -99,7 +102,7 @@ class Frames:
         if soft and not whole:  # Dynamo runs it eager by itself, without a word
             self.give_up(code)
             if not private.is_observed(error) and not private.is_recompile_limit(error):
-                self._skip(code, error)
+                self._skip(code, _reason(error))
             return False
         calls = self._thread.calls
         # What a backend raises was judged there; torch only wraps it.
@@ -123,7 +126,7 @@ class Frames:
     def skipped(self, code: CodeType, reason: str) -> None:
         """A frame with something to compile runs eager by Dynamo's own decision."""
         self.give_up(code)
-        self._sink.add(CompileEvent("skip", function=place(code), reason=shortened(reason)))
+        self._skip(code, shortened(reason))
 
     def current(self) -> str:
         """The function that is being compiled, with its place, or empty."""
@@ -151,8 +154,15 @@ class Frames:
                 private.forget_code(code)
                 del self._compiled[key]
 
-    def _skip(self, code: CodeType, error: Exception) -> None:
-        self._sink.add(CompileEvent("skip", function=place(code), reason=_reason(error)))
+    def left_eager(self, function: str, reason: str) -> None:
+        """Dynamo runs a function eager from now on, of which it only logs."""
+        calls = self._thread.calls
+        if calls:
+            calls[-1].left_eager.append((function, reason))
+
+    def _skip(self, code: CodeType, reason: str) -> None:
+        self._sink.add(CompileEvent("skip", function=place(code), reason=reason))
+        self.left_eager(place(code), reason)
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from pytest_compilecache.compiling.compiler import Compiler
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.failures import Failure, Fallbacks
 from pytest_compilecache.compiling.frames import Frames
+from pytest_compilecache.compiling.limits import LimitWatch
 from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.compiling.repair import Repair
 from pytest_compilecache.compiling.toolchain import Toolchain
@@ -37,15 +38,17 @@ def compile_with_fallback(
     ``torch.compile`` is lazy: its errors come at the first call, or at the first
     backward pass. They are met there, at compile time only, so that nothing
     runs twice; errors of the model itself arrive unchanged. Memory that ran out,
-    alarms and interrupts pass through.
+    alarms and interrupts pass through. What runs eager without an error is told as well,
+    whatever ``fallback`` says: a function past Dynamo's recompile limit, or one that Dynamo
+    skips, or all of it where compiling is turned off.
 
     Args:
         model_or_function: What to compile.
         fallback: ``"eager"``, or ``"fail"`` to raise what torch raises.
         on_fallback: Called once with each failure (``reason``, ``function``, ``error``),
-            in the thread of the call that met it; without it, a warning is logged to the
-            logger ``pytest_compilecache``. What it raises goes to that caller, mostly as
-            the cause of an error of torch's.
+            in the thread of the call that met it; ``error`` is None where nothing was
+            raised. Without it, a warning is logged to the logger ``pytest_compilecache``.
+            What it raises goes to that caller, mostly as the cause of an error of torch's.
         **torch_compile_kwargs: ``torch.compile``'s own arguments, or ``CompileOptions``' further
             ones. With ``fullgraph=True``, a model that is not one graph runs eager as well.
 
@@ -80,17 +83,19 @@ def _compiler(fallback: str, on_fallback: Callable[[Failure], None] | None) -> C
     rule = _refuse if fallback == "fail" else on_fallback or _log
     fallbacks = Fallbacks(announcer, rule, toolchain.diagnose, identity)
     repair = Repair(announcer, _set_aside)
-    return Compiler(GraphCompiler(fallbacks, frames.current, repair), frames, announcer)
+    graphs = GraphCompiler(fallbacks, frames.current, repair)
+    return Compiler(graphs, frames, announcer, on_fallback or _log_eager)
 
 
 @functools.cache
 def _watched_process() -> tuple[Frames, Toolchain]:
     """Watch Dynamo and the compilers of this process; its every caller shares that."""
-    # Of what Dynamo skips, nobody here keeps count; a session does by itself.
+    # Nobody here keeps count of what Dynamo skips; each call is told of its own.
     frames, toolchain = Frames(_Deaf(), remember=False), Toolchain()
     watch = ImportWatch()
     # A server's first call here is what loads Dynamo: there is nothing to watch before.
     watch.after(private.CONVERT_FRAME, lambda: _keep(private.watch_frames(frames)))
+    watch.after(private.CONVERT_FRAME, LimitWatch(frames.left_eager).attach)
     watch.after(private.CPP_BUILDER, lambda: _keep(private.bound_compilers(toolchain.patience)))
     return frames, toolchain
 
@@ -112,6 +117,10 @@ def _refuse(failure: Failure) -> None:
 
 def _log(failure: Failure) -> None:
     LOGGER.warning("did not compile and runs eager: %s", failure)
+
+
+def _log_eager(failure: Failure) -> None:
+    LOGGER.warning("runs eager: %s", failure)
 
 
 def _set_aside(library: Path) -> bool:

@@ -177,6 +177,52 @@ print(json.dumps([sizes, [failure.reason for failure in told]]))
     assert "recompile" in reasons[0].lower()
 
 
+@pytest.mark.parametrize("fallback", ["eager", "fail"])
+def test_function_that_runs_eager_without_an_error_is_told_once(fallback: str, tmp_path: Path):
+    script = f"""
+def three_more(x):
+    return x + 3
+call = dict(backend="aot_eager", dynamic=False, fallback={fallback!r})
+compiled = compile_with_fallback(three_more, on_fallback=told.append, **call)
+values = [compiled(torch.ones(size)).numel() for size in range(2, 14)]
+logged = compile_with_fallback(lambda x: x + 1, **call)
+values += [logged(torch.ones(size)).numel() for size in range(2, 14)]
+print(json.dumps([values, [(failure.function, failure.reason) for failure in told]]))
+"""
+    (values, reasons), log = run(tmp_path, script, SERVER)
+    assert values == [*range(2, 14)] * 2
+    ((function, reason),) = reasons
+    assert function.startswith("three_more (<string>:")
+    assert reason.startswith("recompile_limit (8) reached; last recompile: ")
+    assert log.count("runs eager: <lambda> (<string>:") == 1
+
+
+def test_skipped_function_is_told(tmp_path: Path):
+    script = """
+def loops(x):
+    for _ in range(2):
+        x = x + 1
+        torch._dynamo.graph_break()
+    return x
+compiled = compile_with_fallback(loops, backend="aot_eager", on_fallback=told.append)
+print(json.dumps([compiled(x).tolist(), [failure.function for failure in told]]))
+"""
+    (values, functions), _ = run(tmp_path, script, SERVER)
+    assert values == [3.0, 3.0]
+    assert [each.partition(" ")[0] for each in functions] == ["loops"]
+
+
+def test_compiling_that_is_turned_off_is_told(tmp_path: Path):
+    turned_off = 'import os; os.environ["TORCH_COMPILE_DISABLE"] = "1"'
+    script = """
+compiled = compile_with_fallback(breaks, fullgraph=True)
+print(json.dumps(compiled(x).tolist()))
+"""
+    values, log = run(tmp_path, script, turned_off + SERVER)
+    assert values == [4.0, 4.0]
+    assert "runs eager: breaks: compiling is turned off, as by TORCH_COMPILE_DISABLE" in log
+
+
 def test_compiled_model_is_copied_and_pickled_with_its_fallback(tmp_path: Path):
     script = """
 import copy, pickle
