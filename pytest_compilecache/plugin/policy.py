@@ -59,7 +59,7 @@ class FallbackPolicy:
             return  # a broken full graph is a broken contract, whatever the mode says
         told = f"did not compile: {failure}"
         if self._mode == "skip":
-            pytest.skip(told)
+            raise _skipped(told)
         if self._mode == "xfail":
             pytest.xfail(told)
         self._warn(failure)
@@ -81,3 +81,11 @@ class FallbackPolicy:
             self._item.warn(warning)
         else:
             warnings.warn(warning, stacklevel=2)
+
+
+def _skipped(told: str) -> BaseException:
+    """A skip that pytest reports at the test, and not at the line here that raises it."""
+    try:
+        return pytest.skip.Exception(told, _use_item_location=True)
+    except TypeError:  # the argument is pytest's own
+        return pytest.skip.Exception(told)

@@ -41,6 +41,10 @@ FALLBACK = """
         assert model.linear.weight.grad is not None
         assert compile_stats.fallbacks >= 1
 
+    @pytest.mark.compiled(fallback="skip")
+    def test_is_skipped(broken_compiler, compiled_model):
+        compiled_model(torch.ones(3, 4))
+
     def test_users_error_arrives_unchanged(compile_model):
         def f(x):
             if x.shape[0] == 3:
@@ -125,8 +129,10 @@ def test_stats_include_what_fixtures_compiled(machine: Machine, project: Callabl
 def test_graph_that_does_not_compile_runs_eager_once_and_is_reported(
     machine: Machine, project: Callable[..., Path]
 ):
-    run = machine.pytest(cwd=project(test_fallback=FALLBACK))
+    run = machine.pytest("-rs", cwd=project(test_fallback=FALLBACK))
     assert run.code == 0, run.out
+    # At the test, and not at the line of ours that skips it.
+    run.line(r"^SKIPPED \[1\] test_fallback\.py:\d+: did not compile: .*this compiler is broken")
     assert "did not compile and ran eager:" in run.out
     assert "this compiler is broken" in run.out
 
