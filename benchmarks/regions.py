@@ -1,7 +1,8 @@
 """The first call of 12-layer models, cold and warm: whole model against repeated blocks.
 
-Each measurement is a new process with a cache directory of its own; the two ways
-take turns. Prints a Markdown table of seconds and of their ratio.
+Each measurement is a new process with a cache directory of its own, in which the model
+is the first or the second thing to be compiled; the two ways take turns. Prints a
+Markdown table of seconds and of their ratio.
 Usage: python benchmarks/regions.py [--rounds 3]
 """
 
@@ -21,9 +22,13 @@ def rounds(model: str, number: int) -> dict[str, list[dict[str, float]]]:
     found: dict[str, list[dict[str, float]]] = {}
     for turn in range(number):
         for way, options in list(WAYS.items())[:: 1 if turn % 2 else -1]:
-            with caches() as folder:
-                for state in ("cold", "warm"):
-                    found.setdefault(f"{way} {state}", []).append(measure(model, options, folder))
+            for second in (False, True):
+                with caches() as folder:
+                    for state in ("cold", "warm"):
+                        name = f"{way} {state}{', second' * second}"
+                        found.setdefault(name, []).append(
+                            measure(model, options, folder, second=second)
+                        )
     return found
 
 
@@ -55,7 +60,7 @@ def main() -> None:
     print("|---|---|--:|--:|--:|--:|--:|")
     for model in options.models:
         found = rounds(model, number)
-        for state in ("cold", "warm"):
+        for state in ("cold", "cold, second", "warm", "warm, second"):
             print(row(model, state, found), flush=True)
 
 
