@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pytest_compilecache.cli.application import json_option, output_of
+from pytest_compilecache.cli.output import say
 from pytest_compilecache.report.files import markdown
 from pytest_compilecache.report.shards import lines_of, read_shard, values_of
 
@@ -27,5 +28,5 @@ def report(files: tuple[Path, ...], **parameters: Any) -> int:
     """  # noqa: D301  (\b is click's)
     shards = [read_shard(file) for file in files]
     if not output_of(parameters).facts(values_of(shards)):
-        click.echo(markdown(lines_of(shards)), nl=False)
+        say(markdown(lines_of(shards)), end="")
     return 0
