@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,24 @@ from pytest_compilecache.variables import users_environ
 
 _DIGITS = 16
 _EMPTY = "empty"
+# GitHub refuses a comma, and more than 512 characters in all; a line's end would be an output
+# of its own, and what is empty would be found by the keys of others.
+_PREFIX = re.compile(r"[A-Za-z0-9._/+=@:-]{1,200}")
+
+
+def _prefix(word: str) -> str:
+    if not _PREFIX.fullmatch(word):
+        raise click.BadParameter(
+            f"{word!r:.80} is not made of 1 to 200 letters, digits and ._/+=@:-"
+        )
+    return word
 
 
 @click.command()
 @store_option
 @click.option(
     "--prefix",
+    type=_prefix,
     default="compilecache",
     show_default=True,
     metavar="WORD",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.command import ENVIRONMENT, Command, damage, fill
 
 
@@ -106,6 +108,25 @@ def test_key_changes_with_what_the_store_holds_and_restore_keys_do_not(
     assert github.read_text().splitlines() == [f"key={after['key']}", *expected]
     command("key", "--github-output", code=2)
     assert "GITHUB_OUTPUT" in command.errors
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "a,b", "a\nkey=b", "a b", "ü", "x" * 201])
+def test_prefix_that_no_cache_takes_in_a_key_is_refused_and_nothing_is_written(
+    command: Command, tmp_path: Path, prefix: str
+):
+    github = tmp_path / "github"
+    words = ("key", "--store", tmp_path, "--github-output", "--prefix", prefix)
+    command(*words, code=2, GITHUB_OUTPUT=str(github))
+    assert "'--prefix'" in command.errors
+    assert not github.exists()
+
+
+def test_output_of_github_that_cannot_be_written_is_named(command: Command, tmp_path: Path):
+    words = ("key", "--store", tmp_path, "--github-output")
+    assert command(*words, code=1, GITHUB_OUTPUT=str(tmp_path / "absent" / "output")) == ""
+    assert command.errors == (
+        f"error: [Errno 2] No such file or directory: '{tmp_path / 'absent' / 'output'}'\n"
+    )
 
 
 def test_explain_names_each_field_that_differs_from_the_nearest_environment(
