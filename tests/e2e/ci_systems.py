@@ -159,17 +159,27 @@ class GitHub:
                 copy_folder(job.workspace / given["path"], kept)
                 self.entries[given["key"]] = kept
         elif action == "actions/upload-artifact":
-            place = job.workspace / given["path"]
-            if place.is_dir():
-                copy_folder(place, self.artifacts / given["name"])
-            elif place.is_file():
-                (self.artifacts / given["name"]).mkdir(parents=True)
-                shutil.copy(place, self.artifacts / given["name"])
+            self._upload(job.workspace / given["path"], given)
         elif action == "actions/download-artifact":
             for artifact in sorted(self.artifacts.glob(given["pattern"])):
                 copy_folder(artifact, job.workspace / given["path"] / artifact.name)
         else:
             assert action in {"actions/checkout", "actions/setup-python"}, action
+
+    def _upload(self, place: Path, given: dict[str, str]) -> None:
+        kept = self.artifacts / given["name"]
+        assert not set(given["name"]) & set('\\/:*?"<>|\r\n'), "GitHub refuses such a name"
+        hidden = place.name.startswith(".") and given.get("include-hidden-files") != "True"
+        if hidden or not place.exists():
+            assert given["if-no-files-found"] == "ignore"
+            return
+        assert not kept.exists() or given.get("overwrite") == "True", "it is there already"
+        shutil.rmtree(kept, ignore_errors=True)
+        if place.is_dir():
+            copy_folder(place, kept)
+        else:
+            kept.mkdir(parents=True)
+            shutil.copy(place, kept)
 
     def _restore(self, path: Path, key: str, restore_keys: str) -> None:
         for wanted in (key, *restore_keys.split()):

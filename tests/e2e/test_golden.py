@@ -146,6 +146,7 @@ CASES = (
     Case("explain", "no store", STORE, code=2),
     Case("report", "good", "ROOT/shard-1.json ROOT/shard-2.json", Scene.reported),
     Case("report", "no report", "ROOT/shard-1.json STORE", Scene.reported_and_file, 1),
+    Case("report", "nothing but no report", "STORE", Scene.file, 1),
     Case("report", "no file", "ROOT/shard-1.json", code=2),
     Case("load", "good", STORE, Scene.wiped),
     Case("load", "all is here", STORE, Scene.saved),
