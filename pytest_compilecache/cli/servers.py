@@ -57,7 +57,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-@click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@click.command(context_settings={"allow_interspersed_args": False})
 @_server_options
 @click.option(
     "--load-timeout",

@@ -339,6 +339,7 @@ def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, t
         ("--ready-url", "http://host:99999/health"),
         ("--ready-url", "http://host:http/health"),
         ("--ready-url", "http://host/", "--quiet-seconds", "3"),
+        ("--ready-ulr", "http://host/health"),  # mistyped, and no command
         ("--load-timeout", "-1"),
         ("--load-timeout", "nan"),
         ("--save-timeout", "soon"),
@@ -524,6 +525,13 @@ def test_load_that_hangs_delays_the_start_by_its_timeout_only(held_up: Replica):
     assert ended.out.startswith("up\n")
     assert ended.facts["load"] is None
     assert "the load goes on after 0.3 s beside the start" in ended.err
+
+
+def test_load_waits_for_another_as_long_as_the_variable_says(held_up: Replica):
+    held_up.machine.variables["CLEANUP_LOCK_TIMEOUT_SECONDS"] = "1"
+    ended = held_up.run("echo up", "--load-timeout", "60")
+    assert ended.code == 0
+    assert ended.statuses["load"] == "does_not_exist", "it went on beside the other"
 
 
 def test_signal_during_the_load_ends_it_and_starts_nothing(held_up: Replica, tmp_path: Path):
