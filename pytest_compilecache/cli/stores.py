@@ -254,6 +254,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     """
     output = output_of(parameters)
     opened = [existing(place) for place in sources]
+    _refuse_to_change_a_source(target, sources)
     into = open_store(target, choose(target).deployment.limits)
     results: list[United] = []
     with output.progress("merging", sum(size_of(each) for each in opened)) as meter:
@@ -272,3 +273,10 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
             copied = f"{number(result.packs, 'pack')}, {megabytes(result.bytes)}, copied"
             output.line(f"{each.url}: {copied}; {result.known:,} there already", "ok")
     return WRONG if any(result.troubles for result in results) else 0
+
+
+def _refuse_to_change_a_source(target: str, sources: Iterable[str]) -> None:
+    into = folder_of(target).resolve()
+    for source in sources:
+        if folder_of(source).resolve() in into.parents:
+            raise click.UsageError(f"TARGET {target} lies in the source {source}")

@@ -81,6 +81,22 @@ def test_merge_unites_shards_and_a_second_one_copies_nothing(command: Command, t
     assert command.json("check", "--store", tmp_path / "all")["ok"] is True
 
 
+def test_merge_into_a_folder_of_a_source_is_refused_and_into_itself_changes_nothing(
+    command: Command, tmp_path: Path
+):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    (tmp_path / "link").symlink_to(store)
+    before = sorted(store.rglob("*"))
+    for target in (store / "all", tmp_path / "link" / "v1" / "all"):
+        command("merge", target, store, code=2)
+        assert "lies in the source" in command.errors
+    for target in (store, tmp_path / "link"):
+        (same,) = command.json("merge", target, store)["sources"]
+        assert (same["packs"], same["known"]) == (0, 1)
+    assert sorted(store.rglob("*")) == before
+
+
 def test_merge_leaves_a_damaged_pack_out_and_ends_with_1(command: Command, tmp_path: Path):
     good, bad = tmp_path / "good", tmp_path / "bad"
     fill(good, tmp_path / "w1", "a.h")
