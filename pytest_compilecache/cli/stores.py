@@ -210,7 +210,8 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     """Delete packs that are too old, damaged, taken over by others, or over the limit.
 
     What was saved within the last hour stays, because a reader may be about to read it.
-    Exit code 1 when an environment could not be listed; the others were pruned.
+    Exit code 1 when an environment could not be listed, or something not deleted; the
+    others were pruned.
     """
     output = output_of(parameters)
     deployment = choose(store).deployment
@@ -224,6 +225,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
         "bytes": result.bytes,
         "kept": result.kept,
         "unlisted": list(result.unlisted),
+        "undeleted": list(result.undeleted),
         "troubles": list(result.troubles),
     }
     if not output.facts(facts):
@@ -231,7 +233,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
             output.warn(trouble)
         deleted = f"deleted {number(len(result.deleted), 'object')}, {megabytes(result.bytes)}"
         output.line(f"{deleted}; {number(result.kept, 'pack')} left", "ok")
-    return WRONG if result.unlisted else 0
+    return WRONG if result.unlisted or result.undeleted else 0
 
 
 def _limits(limits: Limits, keep_days: int | None, max_mb: int | None) -> Limits:
