@@ -103,3 +103,11 @@ def test_doctor_finds_nothing_broken_here(command: Command):
     assert found["ok"] is True
     subjects = {each["subject"].split()[0] for each in found["findings"]}
     assert {"torch", "C++", "vector", "store", "temp"} <= subjects
+
+
+def test_doctor_looks_at_the_temp_directory_that_is_used(command: Command, tmp_path: Path):
+    absent = tmp_path / "absent"
+    facts = command.json("doctor", TMPDIR=str(absent), CXX="/nowhere/c++", code=1)
+    subjects = {each["subject"] for each in facts["findings"]}
+    assert "temp directory /tmp" in subjects
+    assert not any(str(absent) in subject for subject in subjects)
