@@ -99,10 +99,15 @@ class GitHub:
     entries: dict[str, Path] = field(default_factory=dict)
     runs: int = 0
 
-    def workflow(self, file: Path) -> dict[str, Job]:
-        """Run a workflow; its jobs by name, with the value of the matrix."""
+    def workflow(self, file: Path, artifacts: Path | None = None) -> dict[str, Job]:
+        """Run a workflow; its jobs by name, with the value of the matrix.
+
+        Args:
+            file: The workflow.
+            artifacts: Those of jobs that ran before.
+        """
         self.runs += 1
-        self.artifacts = self.root / f"artifacts{self.runs}"
+        self.artifacts = artifacts or self.root / f"artifacts{self.runs}"
         jobs: dict[str, Job] = {}
         for name, description in yaml.safe_load(file.read_text())["jobs"].items():
             matrix = description.get("strategy", {}).get("matrix", {"": [""]})

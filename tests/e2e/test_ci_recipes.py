@@ -66,6 +66,27 @@ def test_github_keeps_what_is_whole_when_jobs_left_broken_parts(tmp_path: Path):
     assert len(list(kept.rglob("*.pack"))) == 1
 
 
+def test_github_restores_the_newest_union_whatever_machine_made_it(tmp_path: Path):
+    """GitHub's own machines have several processors; a shard's need not be the merge's."""
+    github = GitHub(tmp_path)
+
+    def run(number: int, processor: str) -> Job:
+        compiled = tmp_path / f"compiled{number}"
+        fill(compiled, tmp_path / f"w{number}", f"{number}.h")
+        compiles = f"run: compilecache merge compilecache-store {compiled}"
+        github.workflow(workflow_of(tmp_path, "mode: restore", compiles, "mode: save, shard: 1"))
+        machine = f"run: echo {processor} >> $GITHUB_ENV"
+        return github.workflow(workflow_of(tmp_path, machine, "mode: merge"), github.artifacts)[
+            "job"
+        ]
+
+    for number, processor in enumerate(("", "ATEN_CPU_CAPABILITY=avx2")):
+        run(number, processor)
+        next_run = github.workflow(workflow_of(tmp_path, "mode: restore"))["job"]
+        packs = list((next_run.workspace / "compilecache-store").rglob("*.pack"))
+        assert len(packs) == number + 1, "what this processor's shards lately compiled is lost"
+
+
 def test_github_keeps_a_hidden_store_of_a_job_that_runs_again(tmp_path: Path):
     github = GitHub(tmp_path)
     fill(tmp_path / "compiled", tmp_path / "w", "a.h")

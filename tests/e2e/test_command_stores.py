@@ -119,7 +119,10 @@ def test_key_changes_with_what_the_store_holds_and_restore_keys_do_not(
     assert after["key"] != before["key"]
     assert after["key"] == command.json("key", "--store", store)["key"]
     assert after["restore_keys"] == before["restore_keys"]
-    assert all(after["key"].startswith(each) for each in after["restore_keys"])
+    merged, here, anything = after["restore_keys"]
+    assert (merged, anything) == ("compilecache-all-", "compilecache-")
+    assert here == f"compilecache-{after['environment']}-"
+    assert after["key"].startswith(here)
     expected = ["restore-keys<<COMPILECACHE", *after["restore_keys"], "COMPILECACHE"]
     assert github.read_text().splitlines() == [f"key={after['key']}", *expected]
     command("key", "--github-output", code=2)
@@ -181,6 +184,10 @@ def test_commands_about_a_store_need_no_torch(command: Command, tmp_path: Path):
     for words in (("ls",), ("check",), ("prune",)):
         command(*words, "--store", store, PYTHONPATH=str(blocked))
     command("merge", tmp_path / "all", store, PYTHONPATH=str(blocked))
+    merged = command.json("key", "--merged", "--store", store, PYTHONPATH=str(blocked))
+    assert merged["environment"] is None  # which it would take torch to tell
+    assert merged["restore_keys"] == ["compilecache-all-", "compilecache-"]
+    assert merged["key"].startswith("compilecache-all-")
     (tmp_path / "report.json").write_text("{}")
     command("report", tmp_path / "report.json", code=1, PYTHONPATH=str(blocked))
     assert "it is no report of a session" in command.errors

@@ -166,6 +166,7 @@ CASES = (
     Case("merge", "no source", "ROOT/all STORE", code=2),
     Case("key", "good", STORE, Scene.of_others),
     Case("key", "no store yet", STORE),
+    Case("key", "merged", f"--merged {STORE}", Scene.of_others),
     Case("key", "nowhere to write", "--github-output", code=2),
     Case("run", "good", f"{STORE} --save always -- sh -c", then=(KERNEL,)),
     Case("run", "loaded", f"{STORE} --save always -- true", Scene.served),
