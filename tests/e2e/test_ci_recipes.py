@@ -70,7 +70,7 @@ def test_github_restores_the_newest_union_whatever_machine_made_it(tmp_path: Pat
     """GitHub's own machines have several processors; a shard's need not be the merge's."""
     github = GitHub(tmp_path)
 
-    def run(number: int, processor: str) -> Job:
+    def run(number: int, processor: str) -> None:
         compiled = tmp_path / f"compiled{number}"
         fill(compiled, tmp_path / f"w{number}", f"{number}.h")
         compiles = f"run: compilecache merge compilecache-store {compiled}"
