@@ -206,12 +206,15 @@ class Deployment:
     clamped: tuple[Clamped, ...] = ()
 
 
-def read_deployment(environ: Mapping[str, str], places: Places | None = None) -> Deployment:
+def read_deployment(
+    environ: Mapping[str, str], places: Places | None = None, *, store: str | None = None
+) -> Deployment:
     """Read the variables and look at the folders that they name.
 
     Args:
         environ: The variables, without those that we set.
         places: Where things lie.
+        store: The store, where something else than its variable names it.
 
     Raises:
         SettingsError: A variable has a value that cannot be used; it is named.
@@ -227,7 +230,7 @@ def read_deployment(environ: Mapping[str, str], places: Places | None = None) ->
         incomplete_seconds=float(_number(environ, INCOMPLETE, clamped)),
     )
     return Deployment(
-        store=_store(environ) or str(places.store()),
+        store=(_store(environ) or str(places.store())) if store is None else store,
         work=_folder(environ, WORK, places) or places.work_folder(),
         inductor=_folder(environ, INDUCTOR, places),
         limits=limits,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from pytest_compilecache.cli.output import Output
+from pytest_compilecache.cli.output import Output, discard, prepare_streams
 from pytest_compilecache.errors import CompileCacheError, SettingsError
 
 WRONG = 1
@@ -83,6 +82,7 @@ def output_of(parameters: dict[str, Any]) -> Output:
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run a command and give its exit code."""
+    prepare_streams()
     try:
         result = application.main(
             args=list(arguments) if arguments is not None else None,
@@ -98,13 +98,15 @@ def run(arguments: Sequence[str] | None) -> int:
         return _failed(error, USAGE)
     except CompileCacheError as error:
         return _failed(error, WRONG)
-    except BrokenPipeError:
-        # Whoever read has enough. Python would complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return _failed(error, WRONG)
     return result if isinstance(result, int) else 0
 
 
-def _failed(error: CompileCacheError, code: int) -> int:
+def _failed(error: Exception, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:  # which may be why, and Python would fail again at its end
+        discard(sys.stdout)
     Output(as_json=False).error(str(error))
     return code

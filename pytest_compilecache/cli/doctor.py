@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,20 @@ def _patient(store: str | None) -> Patient:
     folders = {
         "workspaces of tests": settings.dir or default_root(),
         "workspaces of servers": chosen.deployment.work / f"compilecache-{os.getuid()}",
-        "temp directory": Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108
+        "temp directory": _temporary_folder(),
     }
     if environ.get(INDUCTOR):
         folders[INDUCTOR] = Path(environ[INDUCTOR])
     return Patient(detect_environment(environ), environ, folders, chosen.deployment.store)
+
+
+def _temporary_folder() -> Path:
+    """Where temporary files go: not to a folder that TMPDIR names and that is not there."""
+    named = os.environ.get("TMPDIR", "")
+    try:
+        return Path(named) if os.path.isdir(named) else Path(tempfile.gettempdir())  # noqa: PTH112
+    except FileNotFoundError:  # there is none that could be written to
+        return Path(named or "/tmp")  # noqa: S108
 
 
 def _vector_instructions() -> list[Diagnosis]:

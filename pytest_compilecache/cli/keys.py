@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +26,55 @@ from pytest_compilecache.variables import users_environ
 
 _DIGITS = 16
 _EMPTY = "empty"
+_MERGED = "all"  # in the place of an environment, whose names begin otherwise
+# GitHub refuses a comma, and more than 512 characters in all; a line's end would be an output
+# of its own, and what is empty would be found by the keys of others.
+_PREFIX = re.compile(r"[A-Za-z0-9._/+=@:-]{1,200}")
+
+
+def _prefix(word: str) -> str:
+    if not _PREFIX.fullmatch(word):
+        raise click.BadParameter(
+            f"{word!r:.80} is not made of 1 to 200 letters, digits and ._/+=@:-"
+        )
+    return word
 
 
 @click.command()
 @store_option
 @click.option(
     "--prefix",
+    type=_prefix,
     default="compilecache",
     show_default=True,
     metavar="WORD",
     help="How the keys begin.",
 )
 @click.option(
+    "--merged", is_flag=True, help="The store unites those of all jobs: name no environment."
+)
+@click.option(
     "--github-output", is_flag=True, help="Append key and restore-keys to $GITHUB_OUTPUT."
 )
 @json_option
-def key(store: str | None, prefix: str, github_output: bool, **parameters: Any) -> int:
+def key(
+    store: str | None, prefix: str, *, merged: bool, github_output: bool, **parameters: Any
+) -> int:
     """Print the key to keep a store under, and the keys to restore one by.
 
-    The restore keys name this environment. The key ends with what the store holds, so ask
-    for it after the tests: it has changed if something was saved.
+    The restore keys name the newest that was merged, then this environment. The key ends
+    with what the store holds, so ask for it after the tests: it has changed if something
+    was saved.
     """
     output = output_of(parameters)
-    environment = detect_environment(users_environ(os.environ)).id
     place = choose(store).deployment.store
-    # Other environments' entries are better than nothing: shards share one folder.
-    restore_keys = [f"{prefix}-{environment}-", f"{prefix}-"]
+    environment = None if merged else detect_environment(users_environ(os.environ)).id
+    # What was merged comes first: it holds all environments, and a merge may run on another
+    # processor each time. Another environment's entry is better than nothing.
+    named = [f"{prefix}-{name}-" for name in (_MERGED, environment) if name]
+    restore_keys = [*named, f"{prefix}-"]
     content, troubles = _content(place)
-    full = f"{prefix}-{environment}-{content}"
+    full = f"{named[-1]}{content}"
     if github_output:
         _append(full, restore_keys)
     facts = {

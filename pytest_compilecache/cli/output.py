@@ -5,11 +5,13 @@ Facts go to standard output, and all that is only for a person to standard error
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import click
 from rich.console import Console
@@ -41,6 +43,35 @@ class Meter(Protocol):
         """So many more bytes are done."""
 
 
+def prepare_streams() -> None:
+    """Let nothing that is printed, nor a stream that is closed, end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a mark in Latin-1, a folder in no code
+
+
+def discard(stream: IO[str]) -> None:
+    """Print nothing more to a stream: who read it has enough, or its disk is full."""
+    # Below Python's buffer, which would complain when it is flushed at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print a text; the exit code stays the command's when nobody reads any more."""
+    try:
+        click.echo(text + end, nl=False)
+    except BrokenPipeError:
+        discard(sys.stdout)
+
+
+class _PatientConsole(Console):
+    def on_broken_pipe(self) -> None:
+        discard(self.file)  # rich would end the process with 1, which means that something is wrong
+
+
 class Output:
     """Where a command prints to.
 
@@ -52,8 +83,10 @@ class Output:
         self.as_json = as_json
         # A pipe has no width: lines must not be folded there.
         width = None if sys.stdout.isatty() else 10_000
-        self._console = Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty())
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = _PatientConsole(
+            width=width, highlight=False, soft_wrap=not sys.stdout.isatty()
+        )
+        self._errors = _PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 
     def facts(self, facts: Mapping[str, Any]) -> bool:
         """Print facts as JSON, if that is asked for.
@@ -62,7 +95,7 @@ class Output:
             Whether it was.
         """
         if self.as_json:
-            click.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+            say(json.dumps(facts, indent=2, default=str))  # in ASCII: good in every locale
         return self.as_json
 
     def pairs(self, title: str, pairs: Mapping[str, object]) -> None:

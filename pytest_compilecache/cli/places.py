@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pytest_compilecache.deployment import STORE, Deployment, read_deployment
 from pytest_compilecache.variables import users_environ
@@ -33,13 +34,17 @@ def choose(store: str | None) -> Chosen:
         SettingsError: A variable has a value that cannot be used; it is named.
     """
     environ = users_environ(os.environ)
-    deployment = read_deployment(environ)
-    clamped = tuple(str(each) for each in deployment.clamped)
-    if store is not None:
-        return Chosen(replace(deployment, store=store), "--store", clamped)
+    origin = "--store"
+    if store is None:
+        origin, store = _named(environ)
+    # Where one is named, none is looked for: a user without a home directory has no default.
+    deployment = read_deployment(environ, store=store)
+    return Chosen(deployment, origin, tuple(str(each) for each in deployment.clamped))
+
+
+def _named(environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Who names the store, and its place where that is not the servers' own to read."""
     if environ.get(STORE, "").strip():
-        return Chosen(deployment, STORE, clamped)
+        return STORE, None
     named = environ.get(PLUGINS_STORE, "").strip()
-    if named:
-        return Chosen(replace(deployment, store=named), PLUGINS_STORE, clamped)
-    return Chosen(deployment, "default", clamped)
+    return (PLUGINS_STORE, named) if named else ("default", None)

@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from pytest_compilecache.cache.log import LOGGER
 from pytest_compilecache.cli.application import WRONG
 from pytest_compilecache.cli.numbers import seconds
+from pytest_compilecache.cli.output import discard, say
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
@@ -55,7 +57,7 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-@click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+@click.command(context_settings={"allow_interspersed_args": False})
 @_server_options
 @click.option(
     "--load-timeout",
@@ -160,7 +162,7 @@ def _quiet(keeper: Keeper, seconds: float) -> Check:
 def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> Keeper:
     chosen = choose(parameters["store"])
     for warning in chosen.warnings:
-        logging.getLogger("pytest_compilecache").warning("compile cache: %s", warning)
+        LOGGER.warning("compile cache: %s", warning)
     policy: SavePolicy = parameters["policy"]
     return Keeper(chosen.deployment, relation, policy, command)
 
@@ -169,11 +171,15 @@ def _log_to_stderr() -> None:
     """One line for each event, beside what the command itself writes."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("pytest_compilecache")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
 
 
 def _print(parameters: dict[str, Any], facts: Callable[[], dict[str, Any]]) -> None:
-    if parameters["as_json"]:  # on one line: the command's own output stands above
-        click.echo(json.dumps(facts(), ensure_ascii=False, default=str))
+    if not parameters["as_json"]:
+        return
+    try:  # on one line: the command's own output stands above
+        say(json.dumps(facts(), default=str))
+    except OSError as error:  # a full disk, which is no reason for another exit code
+        LOGGER.warning("compile cache: how it went cannot be printed: %s", error)
+        discard(sys.stdout)

@@ -210,7 +210,8 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     """Delete packs that are too old, damaged, taken over by others, or over the limit.
 
     What was saved within the last hour stays, because a reader may be about to read it.
-    Exit code 1 when an environment could not be listed; the others were pruned.
+    Exit code 1 when an environment could not be listed, or something not deleted; the
+    others were pruned.
     """
     output = output_of(parameters)
     deployment = choose(store).deployment
@@ -224,6 +225,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
         "bytes": result.bytes,
         "kept": result.kept,
         "unlisted": list(result.unlisted),
+        "undeleted": list(result.undeleted),
         "troubles": list(result.troubles),
     }
     if not output.facts(facts):
@@ -231,7 +233,7 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
             output.warn(trouble)
         deleted = f"deleted {number(len(result.deleted), 'object')}, {megabytes(result.bytes)}"
         output.line(f"{deleted}; {number(result.kept, 'pack')} left", "ok")
-    return WRONG if result.unlisted else 0
+    return WRONG if result.unlisted or result.undeleted else 0
 
 
 def _limits(limits: Limits, keep_days: int | None, max_mb: int | None) -> Limits:
@@ -254,6 +256,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     """
     output = output_of(parameters)
     opened = [existing(place) for place in sources]
+    _refuse_to_change_a_source(target, sources)
     into = open_store(target, choose(target).deployment.limits)
     results: list[United] = []
     with output.progress("merging", sum(size_of(each) for each in opened)) as meter:
@@ -272,3 +275,10 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
             copied = f"{number(result.packs, 'pack')}, {megabytes(result.bytes)}, copied"
             output.line(f"{each.url}: {copied}; {result.known:,} there already", "ok")
     return WRONG if any(result.troubles for result in results) else 0
+
+
+def _refuse_to_change_a_source(target: str, sources: Iterable[str]) -> None:
+    into = folder_of(target).resolve()
+    for source in sources:
+        if folder_of(source).resolve() in into.parents:
+            raise click.UsageError(f"TARGET {target} lies in the source {source}")

@@ -44,7 +44,8 @@ def write_report(path: Path, report: Report) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(content, encoding="utf-8")
+        # A name in no encoding is escaped as JSON would: a report is worth no session.
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -54,10 +54,15 @@ def read_shard(path: Path) -> Shard:
         raise ReportError(str(path), error.strerror or str(error), _REMEDY) from error
     try:
         values = json.loads(content)
-        _check(isinstance(values, dict) and values["format"] == FORMAT)
-        return Shard(str(path), _figures(values), _outcome(values))
+        _check(isinstance(values, dict))
+        written = values["format"]
+        _check(type(written) is int)
+        if written == FORMAT:
+            return Shard(str(path), _figures(values), _outcome(values))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReportError(str(path), "it is no report of a session", _REMEDY) from error
+    reason = f"it has format {written}, and this version reads {FORMAT}"
+    raise ReportError(str(path), reason, "use one version in all jobs")
 
 
 def united(shards: Sequence[Shard]) -> Shard:

@@ -60,6 +60,7 @@ class PruneResult:
         kept: How many packs are left.
         troubles: What is damaged, and what could not be read or deleted, each as a sentence.
         unlisted: The environments that were left as they are, because they cannot be listed.
+        undeleted: The keys that should have been deleted, and could not.
     """
 
     deleted: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class PruneResult:
     kept: int = 0
     troubles: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    undeleted: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -111,6 +113,7 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
         kept=sum(pack.key not in gone for pack in packs),
         troubles=tuple(troubles),
         unlisted=tuple(readable.unlisted),
+        undeleted=tuple(key for key in doomed if key not in gone),
     )
 
 

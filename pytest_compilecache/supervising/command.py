@@ -65,11 +65,12 @@ class Command:
         )
         script = str(Path(guardian.__file__))
         guardian.adopt_orphans()  # when the guardian itself is killed
+        os.set_inheritable(write_end, True)  # the guardian closes it to the command
         try:
             self._guardian = subprocess.Popen(  # noqa: S603  (to run a command is what we are for)
                 [sys.executable, "-I", "-S", script, *arguments, *words],
                 env=environ,
-                pass_fds=(write_end,),
+                close_fds=False,  # a shell's <(…) and systemd's sockets are the command's
             )
         finally:
             os.close(write_end)

@@ -158,9 +158,15 @@ class _Guardian:
         def prepare() -> None:
             _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)  # when even we are killed
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if os.environ.get("LISTEN_PID") == str(self._parent):
+                os.environ["LISTEN_PID"] = str(os.getpid())  # systemd's sockets are for this one
 
         try:
-            self._command = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509, S603
+            self._command = subprocess.Popen(  # noqa: S603
+                command,
+                preexec_fn=prepare,  # noqa: PLW1509
+                close_fds=False,  # but for ours: those cannot be inherited
+            )
         except OSError as error:
             self._say(errno=error.errno, reason=error.strerror or str(error))
             return 0

@@ -165,7 +165,7 @@ class Keeper:
         if not self._use.acquire():
             LOGGER.info("compile cache: not protected from eviction: %s", self._use.reason)
         self.site = site  # already usable, should the store hang
-        with restoring_turn(site.workspace):
+        with restoring_turn(site.workspace, self._deployment.limits.lock_seconds):
             if _drop_what_torn_probes_led_to(site.workspace):
                 LOGGER.warning("compile cache: %s; its entries are dropped", _TORN_PROBE)
             result = restore(

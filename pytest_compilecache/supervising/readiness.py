@@ -39,8 +39,7 @@ class UrlReadiness:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_http(url):
             remedy = "write it out, such as http://127.0.0.1:8000/health"
             raise SettingsError("--ready-url", f"{url!r} is no HTTP URL", remedy)
         self._url = url
@@ -106,6 +105,15 @@ def wait_until(check: Check, stop: threading.Event, seconds: float) -> bool:
         rest = min(_REST * (now - looked), _LONGEST_REST_SECONDS)
         stop.wait(min(max(_LOOK_SECONDS, rest), deadline - now))
     return False
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A port that no server can have would be waited for in vain.
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of brackets, and of ports
+        return False
 
 
 def _size(place: str) -> int:

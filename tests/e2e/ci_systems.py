@@ -99,10 +99,15 @@ class GitHub:
     entries: dict[str, Path] = field(default_factory=dict)
     runs: int = 0
 
-    def workflow(self, file: Path) -> dict[str, Job]:
-        """Run a workflow; its jobs by name, with the value of the matrix."""
+    def workflow(self, file: Path, artifacts: Path | None = None) -> dict[str, Job]:
+        """Run a workflow; its jobs by name, with the value of the matrix.
+
+        Args:
+            file: The workflow.
+            artifacts: Those of jobs that ran before.
+        """
         self.runs += 1
-        self.artifacts = self.root / f"artifacts{self.runs}"
+        self.artifacts = artifacts or self.root / f"artifacts{self.runs}"
         jobs: dict[str, Job] = {}
         for name, description in yaml.safe_load(file.read_text())["jobs"].items():
             matrix = description.get("strategy", {}).get("matrix", {"": [""]})
@@ -159,17 +164,27 @@ class GitHub:
                 copy_folder(job.workspace / given["path"], kept)
                 self.entries[given["key"]] = kept
         elif action == "actions/upload-artifact":
-            place = job.workspace / given["path"]
-            if place.is_dir():
-                copy_folder(place, self.artifacts / given["name"])
-            elif place.is_file():
-                (self.artifacts / given["name"]).mkdir(parents=True)
-                shutil.copy(place, self.artifacts / given["name"])
+            self._upload(job.workspace / given["path"], given)
         elif action == "actions/download-artifact":
             for artifact in sorted(self.artifacts.glob(given["pattern"])):
                 copy_folder(artifact, job.workspace / given["path"] / artifact.name)
         else:
             assert action in {"actions/checkout", "actions/setup-python"}, action
+
+    def _upload(self, place: Path, given: dict[str, str]) -> None:
+        kept = self.artifacts / given["name"]
+        assert not set(given["name"]) & set('\\/:*?"<>|\r\n'), "GitHub refuses such a name"
+        hidden = place.name.startswith(".") and given.get("include-hidden-files") != "True"
+        if hidden or not place.exists():
+            assert given["if-no-files-found"] == "ignore"
+            return
+        assert not kept.exists() or given.get("overwrite") == "True", "it is there already"
+        shutil.rmtree(kept, ignore_errors=True)
+        if place.is_dir():
+            copy_folder(place, kept)
+        else:
+            kept.mkdir(parents=True)
+            shutil.copy(place, kept)
 
     def _restore(self, path: Path, key: str, restore_keys: str) -> None:
         for wanted in (key, *restore_keys.split()):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pytest_compilecache.cache import save
 from pytest_compilecache.environment import Environment
@@ -27,7 +27,11 @@ class Command:
         self.variables = {"LOCAL_WORK_DIR": str(self.work)}
 
     def start(
-        self, *words: object, stderr: int = subprocess.PIPE, **variables: str
+        self,
+        *words: object,
+        stdout: int | IO[str] = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        **variables: str,
     ) -> subprocess.Popen[str]:
         """Start it."""
         environ = {
@@ -43,7 +47,7 @@ class Command:
             [sys.executable, "-m", "pytest_compilecache", *map(str, words)],
             env=environ,
             cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             text=True,
         )

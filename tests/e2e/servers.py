@@ -50,17 +50,20 @@ class Replica:
         self.machine.variables["B10FS_CACHE_DIR"] = str(self.store)
         self.machine.variables["LOCAL_WORK_DIR"] = str(self.machine.tmp)
 
-    def start(self, *words: str, session: bool = False) -> Started:
+    def start(self, *words: str, **how: Any) -> Started:
         """Start the command ``compilecache`` with these words."""
+        return self.start_python("-W", "error", "-m", "pytest_compilecache", *words, **how)
+
+    def start_python(self, *words: str, session: bool = False, **how: Any) -> Started:
+        """Start Python with these words, and subprocess' arguments."""
         # From the project's folder, so that it is the code beside these tests that runs.
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "pytest_compilecache", *words],
+            [sys.executable, *words],
             cwd=PROJECT,
             env=self.machine.environ(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             start_new_session=session,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
         )
         self.started.append(Started(process))
         return self.started[-1]

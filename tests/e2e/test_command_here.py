@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.command import Command
+from tests.e2e.command import Command, fill
 
 
 def test_store_is_named_by_option_then_by_the_servers_variable_then_by_the_tests(
@@ -20,6 +20,22 @@ def test_store_is_named_by_option_then_by_the_servers_variable_then_by_the_tests
     assert chosen(**servers, **tests) == ("servers", "B10FS_CACHE_DIR")
     assert chosen(**tests) == ("tests", "COMPILECACHE_STORE")
     assert chosen() == ("store", "default")
+
+
+def test_user_without_a_home_has_the_store_that_is_named(command: Command, tmp_path: Path):
+    """As in containers that run under any number."""
+    (tmp_path / "odd").mkdir()
+    homeless = "import pwd\npwd.getpwuid = {}.__getitem__\nimport os\ndel os.environ['HOME']\n"
+    (tmp_path / "odd" / "sitecustomize.py").write_text(homeless)
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    nobody = {"PYTHONPATH": str(tmp_path / "odd")}
+    command("ls", code=2, **nobody)
+    assert "no home directory" in command.errors
+    for named in ({"COMPILECACHE_STORE": str(store)}, {"B10FS_CACHE_DIR": str(store)}):
+        assert len(command.json("ls", **named, **nobody)["environments"]) == 1
+    assert len(command.json("ls", "--store", store, **nobody)["environments"]) == 1
+    assert command("run", "--store", store, "--", "echo", "served", **nobody) == "served\n"
 
 
 def test_info_says_where_each_setting_comes_from_and_makes_nothing(command: Command):
@@ -87,3 +103,11 @@ def test_doctor_finds_nothing_broken_here(command: Command):
     assert found["ok"] is True
     subjects = {each["subject"].split()[0] for each in found["findings"]}
     assert {"torch", "C++", "vector", "store", "temp"} <= subjects
+
+
+def test_doctor_looks_at_the_temp_directory_that_is_used(command: Command, tmp_path: Path):
+    absent = tmp_path / "absent"
+    facts = command.json("doctor", TMPDIR=str(absent), CXX="/nowhere/c++", code=1)
+    subjects = {each["subject"] for each in facts["findings"]}
+    assert "temp directory /tmp" in subjects
+    assert not any(str(absent) in subject for subject in subjects)

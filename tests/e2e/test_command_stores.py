@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.command import ENVIRONMENT, Command, damage, fill
 
 
@@ -79,6 +81,22 @@ def test_merge_unites_shards_and_a_second_one_copies_nothing(command: Command, t
     assert command.json("check", "--store", tmp_path / "all")["ok"] is True
 
 
+def test_merge_into_a_folder_of_a_source_is_refused_and_into_itself_changes_nothing(
+    command: Command, tmp_path: Path
+):
+    store = tmp_path / "store"
+    fill(store, tmp_path / "w", "a.h")
+    (tmp_path / "link").symlink_to(store)
+    before = sorted(store.rglob("*"))
+    for target in (store / "all", tmp_path / "link" / "v1" / "all"):
+        command("merge", target, store, code=2)
+        assert "lies in the source" in command.errors
+    for target in (store, tmp_path / "link"):
+        (same,) = command.json("merge", target, store)["sources"]
+        assert (same["packs"], same["known"]) == (0, 1)
+    assert sorted(store.rglob("*")) == before
+
+
 def test_merge_leaves_a_damaged_pack_out_and_ends_with_1(command: Command, tmp_path: Path):
     good, bad = tmp_path / "good", tmp_path / "bad"
     fill(good, tmp_path / "w1", "a.h")
@@ -101,11 +119,33 @@ def test_key_changes_with_what_the_store_holds_and_restore_keys_do_not(
     assert after["key"] != before["key"]
     assert after["key"] == command.json("key", "--store", store)["key"]
     assert after["restore_keys"] == before["restore_keys"]
-    assert all(after["key"].startswith(each) for each in after["restore_keys"])
+    merged, here, anything = after["restore_keys"]
+    assert (merged, anything) == ("compilecache-all-", "compilecache-")
+    assert here == f"compilecache-{after['environment']}-"
+    assert after["key"].startswith(here)
     expected = ["restore-keys<<COMPILECACHE", *after["restore_keys"], "COMPILECACHE"]
     assert github.read_text().splitlines() == [f"key={after['key']}", *expected]
     command("key", "--github-output", code=2)
     assert "GITHUB_OUTPUT" in command.errors
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "a,b", "a\nkey=b", "a b", "ü", "x" * 201])
+def test_prefix_that_no_cache_takes_in_a_key_is_refused_and_nothing_is_written(
+    command: Command, tmp_path: Path, prefix: str
+):
+    github = tmp_path / "github"
+    words = ("key", "--store", tmp_path, "--github-output", "--prefix", prefix)
+    command(*words, code=2, GITHUB_OUTPUT=str(github))
+    assert "'--prefix'" in command.errors
+    assert not github.exists()
+
+
+def test_output_of_github_that_cannot_be_written_is_named(command: Command, tmp_path: Path):
+    words = ("key", "--store", tmp_path, "--github-output")
+    assert command(*words, code=1, GITHUB_OUTPUT=str(tmp_path / "absent" / "output")) == ""
+    assert command.errors == (
+        f"error: [Errno 2] No such file or directory: '{tmp_path / 'absent' / 'output'}'\n"
+    )
 
 
 def test_explain_names_each_field_that_differs_from_the_nearest_environment(
@@ -144,6 +184,10 @@ def test_commands_about_a_store_need_no_torch(command: Command, tmp_path: Path):
     for words in (("ls",), ("check",), ("prune",)):
         command(*words, "--store", store, PYTHONPATH=str(blocked))
     command("merge", tmp_path / "all", store, PYTHONPATH=str(blocked))
+    merged = command.json("key", "--merged", "--store", store, PYTHONPATH=str(blocked))
+    assert merged["environment"] is None  # which it would take torch to tell
+    assert merged["restore_keys"] == ["compilecache-all-", "compilecache-"]
+    assert merged["key"].startswith("compilecache-all-")
     (tmp_path / "report.json").write_text("{}")
     command("report", tmp_path / "report.json", code=1, PYTHONPATH=str(blocked))
     assert "it is no report of a session" in command.errors

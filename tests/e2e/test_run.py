@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import fcntl
 import os
 import pty
@@ -290,11 +292,54 @@ def test_command_that_cannot_be_started_ends_as_in_a_shell(replica: Replica, tmp
         assert str(word) in ended.err
 
 
+def test_command_has_the_files_that_run_was_started_with(replica: Replica, tmp_path: Path):
+    """As ``<(…)`` of a shell gives them, and systemd with its sockets."""
+    text = tmp_path / "text"
+    text.write_text("handed over")
+    with text.open() as file:
+        number = file.fileno()
+        program = f"import os; print(os.read({number}, 99), os.listdir('/proc/self/fd'), sep='\\n')"
+        words = ("run", "--", sys.executable, "-c", program)
+        content, files = replica.start(*words, pass_fds=(number,)).end().out.splitlines()
+    assert content == "b'handed over'"
+    (extra,) = {int(each) for each in ast.literal_eval(files)} - {0, 1, 2, number}
+    assert extra == 3, "nothing of ours is among them, but the folder that is listed"
+
+
+def test_sockets_of_systemd_are_for_the_command(replica: Replica):
+    # They are for the process that the variable names: run, until it starts another.
+    script = (
+        "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], "
+        "[sys.argv[1], '-m', 'pytest_compilecache', 'run', '--', 'sh', '-c', "
+        "'test \"$LISTEN_PID\" = $$'])"
+    )
+    assert replica.start_python("-c", script, sys.executable).end().code == 0
+    replica.machine.variables["LISTEN_PID"] = "1"  # somebody else's stay that
+    assert replica.run('test "$LISTEN_PID" = 1').code == 0
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "a closed pipe"])
+def test_exit_code_is_the_commands_when_nobody_hears_how_it_went(place: str, replica: Replica):
+    if place == "/dev/full":
+        output = os.open(place, os.O_WRONLY)
+    else:
+        reader, output = os.pipe()
+        os.close(reader)
+    with contextlib.closing(os.fdopen(output, "w")) as stdout:
+        ended = replica.start("run", "--json", "--", "sh", "-c", "exit 7", stdout=stdout).end()
+    assert ended.code == 7, ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, tmp_path: Path):
     started = tmp_path / "started"
     wrong = (
         ("--ready-url", "ftp://host/x"),
+        ("--ready-url", "http://[::1/health"),
+        ("--ready-url", "http://host:99999/health"),
+        ("--ready-url", "http://host:http/health"),
         ("--ready-url", "http://host/", "--quiet-seconds", "3"),
+        ("--ready-ulr", "http://host/health"),  # mistyped, and no command
         ("--load-timeout", "-1"),
         ("--load-timeout", "nan"),
         ("--save-timeout", "soon"),
@@ -480,6 +525,13 @@ def test_load_that_hangs_delays_the_start_by_its_timeout_only(held_up: Replica):
     assert ended.out.startswith("up\n")
     assert ended.facts["load"] is None
     assert "the load goes on after 0.3 s beside the start" in ended.err
+
+
+def test_load_waits_for_another_as_long_as_the_variable_says(held_up: Replica):
+    held_up.machine.variables["CLEANUP_LOCK_TIMEOUT_SECONDS"] = "1"
+    ended = held_up.run("echo up", "--load-timeout", "60")
+    assert ended.code == 0
+    assert ended.statuses["load"] == "does_not_exist", "it went on beside the other"
 
 
 def test_signal_during_the_load_ends_it_and_starts_nothing(held_up: Replica, tmp_path: Path):

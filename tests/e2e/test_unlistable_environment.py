@@ -117,6 +117,17 @@ def test_prune_deletes_what_it_may_and_leaves_the_hidden_whole(store: Path, belo
     assert (store / "v1" / HIDDEN.id / "environment.json").exists()
 
 
+def test_prune_that_may_not_delete_says_so_and_ends_with_1(store: Path):
+    folder = store / "v1" / HIDDEN.id / "packs"
+    give_away(folder)
+    folder.chmod(0o555)
+    code, facts = run(store, "prune")
+    (pack,) = folder.iterdir()
+    assert (code, facts["undeleted"]) == (1, [str(pack.relative_to(store))])
+    assert any("permission was refused" in trouble for trouble in facts["troubles"])
+    assert packs(store) == {HIDDEN.id}
+
+
 @BELOW
 def test_ls_lists_the_others_and_names_it(store: Path, below: tuple[str, ...]):
     hide(store, *below)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
 from pytest_compilecache.report.figures import SessionFigures
 from pytest_compilecache.report.files import Report, write_report
-from pytest_compilecache.report.terminal import Outcome, summary
+from pytest_compilecache.report.terminal import Line, Outcome, summary
 
 
 @pytest.fixture
@@ -37,6 +39,17 @@ def test_markdown_says_what_the_terminal_says(report: Report, tmp_path: Path):
         assert line.text in plain
     assert "  test_a.py::test_one: no `lowering` for *it*" in text  # in a block, as it is
     assert text.count("````") % 2 == 0
+
+
+@pytest.mark.parametrize("suffix", ["json", "md"])
+def test_name_in_no_encoding_is_escaped(suffix: str, report: Report, tmp_path: Path):
+    store = os.fsdecode(b"/store \xff")
+    outcome = dataclasses.replace(report.outcome, store=store)
+    path = tmp_path / f"report.{suffix}"
+    write_report(path, Report(report.figures, outcome, (Line(store),)))
+    assert r"\udcff" in path.read_text()
+    if suffix == "json":
+        assert json.loads(path.read_text())["store"] == store
 
 
 def test_json_has_every_figure(report: Report, tmp_path: Path):

@@ -119,7 +119,7 @@ def test_the_report_that_is_changed_below_is_good(tmp_path: Path):
         b"[]",
         b"\xff",
         b"[" * 100_000,
-        changed(format=2),
+        changed(format="2"),
         changed(tests=[]),
         changed(tests={"a": 1}),
         changed(record={"seconds": "1"}),
@@ -136,6 +136,13 @@ def test_what_is_no_report_is_named_and_believed_in_no_part(content: bytes, tmp_
     with pytest.raises(ReportError, match=r"a\.json: it is no report of a session") as caught:
         read_shard(file)
     assert "--compilecache-report" in caught.value.remedy
+
+
+def test_report_of_another_version_is_said_to_be_one(tmp_path: Path):
+    file = tmp_path / "a.json"
+    file.write_bytes(changed(format=2))
+    with pytest.raises(ReportError, match="it has format 2, and this version reads 1"):
+        read_shard(file)
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path):
