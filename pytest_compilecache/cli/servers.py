@@ -22,6 +22,7 @@ from pytest_compilecache.supervising.keeping import Keeper, Relation
 from pytest_compilecache.supervising.readiness import Check, QuietReadiness, UrlReadiness
 from pytest_compilecache.supervising.running import RunPlan
 from pytest_compilecache.supervising.running import run as run_command
+from pytest_compilecache.supervising.watching import WatchPlan
 from pytest_compilecache.supervising.watching import watch as watch_beside
 
 _QUIET_SECONDS = 30.0
@@ -118,12 +119,28 @@ def run(command: tuple[str, ...], **parameters: Any) -> int:
 @click.command()
 @_server_options
 @click.option(
+    "--load-timeout",
+    type=seconds,
+    default=120,
+    show_default=True,
+    metavar="N",
+    help="Give up a load that takes longer.",
+)
+@click.option(
     "--timeout",
     type=seconds,
     default=1800,
     show_default=True,
     metavar="N",
     help="Do not wait longer for it to be ready.",
+)
+@click.option(
+    "--save-timeout",
+    type=seconds,
+    default=600,
+    show_default=True,
+    metavar="N",
+    help="Give up a save that takes longer.",
 )
 def watch(**parameters: Any) -> int:
     """Load for a command that is about to start, or save once it is ready.
@@ -138,7 +155,13 @@ def watch(**parameters: Any) -> int:
     """  # noqa: D301  (\b is click's)
     _log_to_stderr()
     keeper = _keeper(parameters, Relation.NEIGHBOUR)
-    outcome = watch_beside(keeper, _readiness(parameters), parameters["timeout"])
+    plan = WatchPlan(
+        _readiness(parameters),
+        parameters["load_timeout"],
+        parameters["timeout"],
+        parameters["save_timeout"],
+    )
+    outcome = watch_beside(keeper, plan)
     _print(parameters, outcome.to_mapping)
     return 0 if outcome.ok else WRONG
 

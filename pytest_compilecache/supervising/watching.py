@@ -10,12 +10,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_compilecache.cache import CacheResult, OperationStatus
+from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cache.log import LOGGER
 from pytest_compilecache.supervising.keeping import Keeper
 from pytest_compilecache.supervising.readiness import Check, wait_until
 
 _LOADED = frozenset({OperationStatus.SUCCESS, OperationStatus.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlan:
+    """What ``watch`` shall do.
+
+    Attributes:
+        readiness: Makes what tells that the command is ready, once its caches are known.
+        load_seconds: How long the load may take.
+        ready_seconds: How long to wait for the command to be ready.
+        save_seconds: How long the save may take.
+    """
+
+    readiness: Callable[[Keeper], Check]
+    load_seconds: float = 120.0
+    ready_seconds: float = 1800.0
+    save_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +70,41 @@ class WatchOutcome:
         }
 
 
-def watch(keeper: Keeper, readiness: Callable[[Keeper], Check], seconds: float) -> WatchOutcome:
+def watch(keeper: Keeper, plan: WatchPlan) -> WatchOutcome:
     """Load; where the store has nothing, wait for the command to be ready, and save.
 
     Args:
         keeper: The command's cache.
-        readiness: Makes what tells that the command is ready.
-        seconds: How long to wait for that.
+        plan: How.
     """
-    loaded = keeper.load()
+    loaded = _within(plan.load_seconds, keeper.load)
+    if loaded is None:
+        return WatchOutcome(_too_long("load", plan.load_seconds))
     if loaded.status in _LOADED or keeper.site is None:
         return WatchOutcome(loaded)
     if keeper.unsaved:
         LOGGER.info("compile cache: nothing is saved: %s", keeper.unsaved)
         return WatchOutcome(loaded, unsaved=keeper.unsaved)
-    if not wait_until(readiness(keeper), threading.Event(), seconds):
-        LOGGER.warning("compile cache: not ready after %g s; nothing is saved", seconds)
+    if not wait_until(plan.readiness(keeper), threading.Event(), plan.ready_seconds):
+        waited = plan.ready_seconds
+        LOGGER.warning("compile cache: not ready after %g s; nothing is saved", waited)
         return WatchOutcome(loaded)
-    return WatchOutcome(loaded, ready=True, save=keeper.save())
+    saved = _within(plan.save_seconds, keeper.save) or _too_long("save", plan.save_seconds)
+    return WatchOutcome(loaded, ready=True, save=saved)
+
+
+def _within(seconds: float, function: Callable[[], CacheResult]) -> CacheResult | None:
+    """What a function returns, or None when it takes longer: a store may hang for ever."""
+    results: list[CacheResult] = []
+    thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results[0] if results else None
+
+
+def _too_long(what: str, seconds: float) -> CacheResult:
+    """Cut short, which leaves nothing half done: it ends with this process."""
+    reason = f"it has not ended after {seconds:g} s, and is cut short"
+    LOGGER.warning("compile cache: the %s: %s", what, reason)
+    remedy = f"see whether the store hangs, or give --{what}-timeout"
+    return CacheResult(OperationStatus.ERROR, troubles=(Trouble(what, reason, remedy),))

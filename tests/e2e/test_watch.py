@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.e2e.servers import COMPILE, Ended, Gate, Replica, packs_in, wait_for
 from tests.e2e.test_run import gate, next_replica, replica, store
@@ -81,6 +83,32 @@ def test_saves_when_the_caches_are_quiet(replica: Replica):
     ended = watching.end()
     assert ended.code == 0, ended.err
     assert (ended.facts["ready"], ended.facts["save"]["status"]) == (True, "success")
+
+
+def test_load_that_hangs_is_given_up(replica: Replica, gate: Gate):
+    watch(replica, "--ready-url", gate.url("/never"), "--timeout", "0")  # which claims the folder
+    (state,) = replica.machine.home.glob("compilecache-*/v1/*/state")
+    with FileLock(state / "restore.lock"):
+        ended = watch(replica, "--ready-url", gate.url("/never"), "--load-timeout", "0.3")
+    assert (ended.code, ended.facts["load"]["status"]) == (1, "error")
+    assert "the load: it has not ended after 0.3 s, and is cut short" in ended.err
+
+
+def test_save_that_hangs_is_given_up(replica: Replica, gate: Gate, store: Path, tmp_path: Path):
+    ready, turns = tmp_path / "ready", store / "tmp" / "turns"
+    replica.machine.variables["MAX_CONCURRENT_SAVES"] = "1"
+    watching = replica.start(
+        "watch", "--json", "--ready-url", gate.url(ready), "--save-timeout", "0.3"
+    )
+    wait_for(gate.asked.is_set, "its first question")
+    turns.mkdir(parents=True)
+    with (turns / "save-0.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        serve(replica, f"compile kernel; touch {ready}")
+        ended = watching.end()
+    assert (ended.code, ended.facts["save"]["status"]) == (1, "error")
+    assert "the save: it has not ended after 0.3 s, and is cut short" in ended.err
+    assert packs_in(store) == []
 
 
 def test_what_filled_the_folder_before_is_neither_overwritten_nor_saved(
