@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from tests.e2e.machine import compiler_variables, install_compiler
+
 ROOT = Path(__file__).parents[2]
 SUITE = """
 import torch
@@ -54,6 +56,7 @@ class Job:
         pip = self.tools / "pip"
         pip.write_text("#!/bin/sh\nexit 0\n")
         pip.chmod(0o755)
+        install_compiler(self.tools)
 
     def run(self, script: str, variables: Mapping[str, str] | None = None) -> None:
         """Run a shell step; it must succeed."""
@@ -64,6 +67,8 @@ class Job:
             "CI": "true",
             # Not what is tested here, and most of the time of so small a suite.
             "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
+            **compiler_variables(self.root, self.root / "built.log"),
+            "SHIM_MEMORY": os.environ.get("SHIM_MEMORY", ""),
             **self.variables,
             **(variables or {}),
         }

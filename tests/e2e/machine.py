@@ -25,6 +25,19 @@ exec {sys.executable} -IS {Path(__file__).with_name("compiler.py")} "$@"
 """
 
 
+def install_compiler(folder: Path) -> None:
+    """Put the logging ``g++`` into a folder of programs."""
+    shim = folder / "g++"
+    shim.write_text(SHIM)
+    shim.chmod(shim.stat().st_mode | stat.S_IEXEC)
+
+
+def compiler_variables(root: Path, log: Path) -> dict[str, str]:
+    """What the ``g++`` of a machine has to know."""
+    real = shutil.which("g++") or "g++"
+    return {"SHIM_LOG": str(log), "SHIM_ROOT": str(root), "SHIM_REAL": real}
+
+
 @dataclass(frozen=True)
 class Run:
     """How a command ended."""
@@ -55,9 +68,7 @@ class Machine:
         self.bin = self.root / "bin"
         self.start_over()
         self.bin.mkdir(parents=True, exist_ok=True)
-        shim = self.bin / "g++"
-        shim.write_text(SHIM)
-        shim.chmod(shim.stat().st_mode | stat.S_IEXEC)
+        install_compiler(self.bin)
 
     def start_over(self) -> None:
         """Delete everything that a session left on this machine."""
@@ -73,9 +84,7 @@ class Machine:
             "HOME": str(self.home),
             "TMPDIR": str(self.tmp),
             "PATH": f"{self.bin}{os.pathsep}{kept['PATH']}",
-            "SHIM_LOG": str(self.log),
-            "SHIM_ROOT": str(self.root),
-            "SHIM_REAL": shutil.which("g++") or "g++",
+            **compiler_variables(self.root, self.log),
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.variables,
             **(extra or {}),

@@ -12,10 +12,10 @@ from tests.e2e.machine import Machine
 
 pytestmark = pytest.mark.slow
 ZOO = Path(__file__).parents[2] / "examples" / "model_zoo"
-# Eight architectures, one of them trained and one with lengths that vary. All twelve, which the
+# Six architectures, one of them trained and one with lengths that vary. All twelve, which the
 # demo shows as well, take minutes more.
-EIGHT = "bert or gpt2 or llama or qwen3 or vit or convnext or resnet"
-CHOSEN = [] if os.environ.get("COMPILECACHE_TESTS") == "soak" else ["-k", EIGHT]
+SIX = "bert or gpt2 or llama or qwen3 or (vit and not x-vit) or resnet"
+CHOSEN = [] if os.environ.get("COMPILECACHE_TESTS") == "soak" else ["-k", SIX]
 
 
 def test_zoo_restored_on_a_fresh_machine_builds_nothing(machine: Machine, tmp_path: Path):
@@ -27,7 +27,7 @@ def test_zoo_restored_on_a_fresh_machine_builds_nothing(machine: Machine, tmp_pa
     assert cold.code == 0, cold.out
     found = cold.line(r"not warm: (\d+) of (\d+) compiled tests cold, .* (\d+) builds")
     tests = int(found[2])
-    assert tests >= 10
+    assert tests >= 8
     assert int(found[3]) == len(cold.built) >= 4 * tests
 
     checkout = shutil.copytree(ZOO, tmp_path / "elsewhere" / "zoo")
