@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,3 +35,11 @@ def compile_stats() -> Any:
 def compiled_model(compile_model: Any, model: Any) -> Any:
     """The ``model`` fixture, compiled."""
     return compile_model(model)
+
+
+@pytest.fixture
+def assert_matches_eager(compile_model: Any) -> Any:
+    """The same comparison as ours, of what plain ``torch.compile`` made."""
+    from pytest_compilecache import assert_matches_eager  # noqa: PLC0415
+
+    return functools.partial(assert_matches_eager, compile=compile_model)

@@ -97,10 +97,8 @@ def _content(place: str) -> tuple[str, list[str]]:
     readable = list_readable(open_store(place))
     found = [each.key for each in readable.objects if object_of(each.key)]
     found.extend(readable.unlisted)  # once it can be listed, the store holds something else
-    troubles = [str(error) for error in readable.unlisted.values()]
-    if not found:
-        return _EMPTY, troubles
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:_DIGITS], troubles
+    digest = hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:_DIGITS]
+    return digest if found else _EMPTY, readable.troubles
 
 
 def _append(full: str, restore_keys: list[str]) -> None:

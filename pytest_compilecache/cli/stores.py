@@ -64,21 +64,20 @@ def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
         return _list_packs(output, opened, environment)
     readable = list_readable(opened)
     rows = _environments(readable.objects)
-    troubles = [str(error) for error in readable.unlisted.values()]
     facts = {
         "store": opened.url,
         "environments": [asdict(row) for row in rows],
         "unlisted": list(readable.unlisted),
-        "troubles": troubles,
+        "troubles": readable.troubles,
     }
     if not output.facts(facts):
-        for trouble in troubles:
+        for trouble in readable.troubles:
             output.warn(trouble)
         output.table(
             ("environment", "packs", "size", "last saved"),
             [(row.id, row.packs, megabytes(row.bytes), _ago(row.modified)) for row in rows],
         )
-    return WRONG if troubles else 0
+    return WRONG if readable.unlisted else 0
 
 
 def existing(place: str) -> Store:

@@ -98,7 +98,7 @@ def survey_store(place: str) -> SurveyedStore:
         return SurveyedStore(place, exists=True, trouble=str(error))
     packs = [each for each in readable.objects if (found := object_of(each.key)) and found.pack]
     size = sum(each.size for each in packs)
-    trouble = "; ".join(map(str, readable.unlisted.values()))
+    trouble = "; ".join(readable.troubles)
     return SurveyedStore(place, exists=True, files=len(packs), bytes=size, trouble=trouble)
 
 

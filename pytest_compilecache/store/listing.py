@@ -23,6 +23,11 @@ class Readable:
     objects: Listing
     unlisted: Mapping[str, StoreError]
 
+    @property
+    def troubles(self) -> list[str]:
+        """Why each of the others could not be listed, as a sentence."""
+        return [str(error) for error in self.unlisted.values()]
+
 
 def list_readable(store: Store) -> Readable:
     """List all environments but those that the medium refuses, also if only in part.

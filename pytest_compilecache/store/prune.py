@@ -94,7 +94,7 @@ def prune(store: Store, limits: Limits = DEFAULT_LIMITS) -> PruneResult:
     readable = list_readable(store)
     listing = readable.objects
     shelves = _shelves(listing)
-    troubles = [str(error) for error in readable.unlisted.values()]
+    troubles = readable.troubles
     doomed: dict[str, StoredObject] = {}
     for environment, shelf in shelves.items():
         catalog = Catalog(store, environment)

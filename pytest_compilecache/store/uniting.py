@@ -52,7 +52,7 @@ def unite(target: Store, source: Store, progress: Callable[[int], None] = lambda
     known_keys = {each.key for each in there.objects}
     packs = copied = known = 0
     # A dictionary, for its order: an environment is told once, not with each of its packs.
-    troubles = {str(error): None for error in offered.unlisted.values()}
+    troubles = dict.fromkeys(offered.troubles)
     for key, size, found in _packs(offered):
         hidden = there.unlisted.get(environment_of(key))
         if key in known_keys:
