@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
@@ -132,12 +132,12 @@ class Output:
         self._errors.print(Text.assemble(("error: ", "red"), text))
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Meter]:
+    def progress(self, what: str, total: Callable[[], int] | None = None) -> Iterator[Meter]:
         """Show on a terminal how far something is, in bytes, or for how long it has been going on.
 
         Args:
             what: The thing.
-            total: All of its bytes, where that is known.
+            total: Tells all of its bytes, where that can be known; not asked where nobody looks.
         """
         if not sys.stderr.isatty() or self.as_json:
             yield lambda _: None
@@ -148,7 +148,7 @@ class Output:
         else:
             columns += (BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._errors, transient=True) as progress:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(what, total=total() if total else None)
             yield lambda amount: progress.advance(task, amount)
 
 

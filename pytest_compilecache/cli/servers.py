@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -27,6 +27,14 @@ from pytest_compilecache.supervising.watching import watch as watch_beside
 
 _QUIET_SECONDS = 30.0
 
+_Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
+
+
+def _seconds_option(name: str, told: str, default: int | None = None) -> _Option:
+    return click.option(
+        name, type=seconds, default=default, show_default=True, metavar="N", help=told
+    )
+
 
 def _server_options(function: Callable[..., int]) -> Callable[..., int]:
     """The options that both commands have."""
@@ -35,11 +43,9 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--ready-url", metavar="URL", help="Ready when this URL answers with status 200 to 299."
         ),
-        click.option(
+        _seconds_option(
             "--quiet-seconds",
-            type=seconds,
-            metavar="N",
-            help="Else ready when its caches changed, and then not for N seconds.  [default: 30]",
+            "Else ready when its caches changed, and then not for N seconds.  [default: 30]",
         ),
         click.option(
             "--save",
@@ -60,35 +66,12 @@ def _server_options(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @_server_options
-@click.option(
-    "--load-timeout",
-    type=seconds,
-    default=120,
-    show_default=True,
-    metavar="N",
-    help="Start after N seconds, loaded or not.",
-)
-@click.option(
-    "--ready-timeout",
-    type=seconds,
-    default=1800,
-    show_default=True,
-    metavar="N",
-    help="Do not wait longer to save when ready.",
-)
-@click.option(
-    "--save-timeout",
-    type=seconds,
-    default=30,
-    show_default=True,
-    metavar="N",
-    help="End N seconds after the command, saved or not.",
-)
-@click.option(
+@_seconds_option("--load-timeout", "Start after N seconds, loaded or not.", 120)
+@_seconds_option("--ready-timeout", "Do not wait longer to save when ready.", 1800)
+@_seconds_option("--save-timeout", "End N seconds after the command, saved or not.", 30)
+@_seconds_option(
     "--kill-after",
-    type=seconds,
-    metavar="N",
-    help="Kill what has not ended N seconds after a signal that asks for it; by default, wait.",
+    "Kill what has not ended N seconds after a signal that asks for it; by default, wait.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(command: tuple[str, ...], **parameters: Any) -> int:
@@ -118,30 +101,9 @@ def run(command: tuple[str, ...], **parameters: Any) -> int:
 
 @click.command()
 @_server_options
-@click.option(
-    "--load-timeout",
-    type=seconds,
-    default=120,
-    show_default=True,
-    metavar="N",
-    help="Give up a load that takes longer.",
-)
-@click.option(
-    "--timeout",
-    type=seconds,
-    default=1800,
-    show_default=True,
-    metavar="N",
-    help="Do not wait longer for it to be ready.",
-)
-@click.option(
-    "--save-timeout",
-    type=seconds,
-    default=600,
-    show_default=True,
-    metavar="N",
-    help="Give up a save that takes longer.",
-)
+@_seconds_option("--load-timeout", "Give up a load that takes longer.", 120)
+@_seconds_option("--timeout", "Do not wait longer for it to be ready.", 1800)
+@_seconds_option("--save-timeout", "Give up a save that takes longer.", 600)
 def watch(**parameters: Any) -> int:
     """Load for a command that is about to start, or save once it is ready.
 

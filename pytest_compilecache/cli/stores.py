@@ -179,7 +179,7 @@ def check(store: str | None, **parameters: Any) -> int:
     """
     output = output_of(parameters)
     opened = existing(choose(store).deployment.store)
-    with output.progress("checking", size_of(opened)) as meter:
+    with output.progress("checking", lambda: size_of(opened)) as meter:
         result = check_store(opened, meter)
     facts = {
         "store": opened.url,
@@ -258,7 +258,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     _refuse_to_change_a_source(target, sources)
     into = open_store(target, choose(target).deployment.limits)
     results: list[United] = []
-    with output.progress("merging", sum(size_of(each) for each in opened)) as meter:
+    with output.progress("merging", lambda: sum(map(size_of, opened))) as meter:
         results.extend(unite(into, each, meter) for each in opened)
     facts = {
         "target": into.url,

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,14 +85,6 @@ def test_what_the_output_cannot_spell_is_escaped(command: Command, tmp_path: Pat
         facts = command.json("info", "--store", store, **spoken)
         assert os.fsencode(facts["store"]["place"]) == os.fsencode(store)
         assert facts["store"]["files"] == 1
-
-
-@pytest.fixture
-def listening_to_interrupts() -> Iterator[None]:
-    """A shell starts what it puts into the background deaf to them, and so are its children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("listening_to_interrupts")

@@ -351,15 +351,7 @@ def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, t
     assert not started.exists()
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Programs can trap SIGINT: in a shell's background job it is ignored, and they could not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
+@pytest.mark.usefixtures("listening_to_interrupts")
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH]
 )
