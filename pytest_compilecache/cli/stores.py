@@ -21,7 +21,7 @@ from pytest_compilecache.store.base import ObjectMissingError, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.check import check as check_store
 from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.prune import object_of
+from pytest_compilecache.store.objects import packs_in
 from pytest_compilecache.store.prune import prune as prune_store
 from pytest_compilecache.store.uniting import United, size_of, unite
 
@@ -93,10 +93,8 @@ def existing(place: str) -> Store:
 
 def _environments(listing: Iterable[StoredObject]) -> list[EnvironmentRow]:
     packs: dict[str, list[StoredObject]] = defaultdict(list)
-    for each in listing:
-        found = object_of(each.key)
-        if found is not None and found.pack:
-            packs[found.environment].append(each)
+    for each, found in packs_in(listing):
+        packs[found.environment].append(each)
     return [
         EnvironmentRow(
             environment,

@@ -13,7 +13,7 @@ from pytest_compilecache.errors import StoreError
 from pytest_compilecache.settings import Settings
 from pytest_compilecache.store import folder_of, open_store
 from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.prune import object_of
+from pytest_compilecache.store.objects import packs_in
 from pytest_compilecache.supervising.keeping import UNGUARDED
 from pytest_compilecache.workspace.foreign import places_of_child, places_of_neighbour
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, default_root
@@ -96,10 +96,9 @@ def survey_store(place: str) -> SurveyedStore:
         readable = list_readable(open_store(place))
     except StoreError as error:
         return SurveyedStore(place, exists=True, trouble=str(error))
-    packs = [each for each in readable.objects if (found := object_of(each.key)) and found.pack]
-    size = sum(each.size for each in packs)
+    sizes = [each.size for each, _ in packs_in(readable.objects)]
     trouble = "; ".join(readable.troubles)
-    return SurveyedStore(place, exists=True, files=len(packs), bytes=size, trouble=trouble)
+    return SurveyedStore(place, exists=True, files=len(sizes), bytes=sum(sizes), trouble=trouble)
 
 
 def _survey(workspace: Workspace) -> SurveyedWorkspace:

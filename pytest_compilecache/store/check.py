@@ -9,7 +9,7 @@ from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.prune import object_of
+from pytest_compilecache.store.objects import object_of, packs_in
 
 _RESAVED = "prune deletes it; what it held is compiled again, and saved in another pack"
 
@@ -61,7 +61,7 @@ def check(store: Store, progress: Callable[[int], None] = lambda _: None) -> Che
     """
     readable = list_readable(store)
     listing = readable.objects
-    names = {found.pack for each in listing if (found := object_of(each.key)) and found.pack}
+    names = {found.pack for _, found in packs_in(listing)}
     packs = size = 0
     findings = [
         Finding(key, f"it was not checked: {error.reason}", error.remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.store.base import Store
 from pytest_compilecache.store.catalog import LAYOUT
-from pytest_compilecache.store.prune import object_of
+from pytest_compilecache.store.objects import object_of
 
 
 def is_overdue(store: Store, now: float, limits: Limits) -> bool:

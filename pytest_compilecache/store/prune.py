@@ -8,46 +8,17 @@ elsewhere, in packs that stay.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
-from pytest_compilecache.pack.index import ENVIRONMENT_ID
 from pytest_compilecache.pack.paths import cache_key_of
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
-from pytest_compilecache.store.catalog import LAYOUT, Catalog, PackRef
+from pytest_compilecache.store.catalog import Catalog, PackRef
 from pytest_compilecache.store.listing import list_readable
-
-_KEY = re.compile(
-    rf"{LAYOUT}/(?P<environment>{ENVIRONMENT_ID})/"
-    r"(?:packs/(?P<pack>[0-9a-f]{64})\.pack|suspect/(?P<suspect>[0-9a-f]{64})|environment\.json)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownObject:
-    """What a key of this layout names.
-
-    Attributes:
-        environment: The environment.
-        pack: The pack, or empty.
-        suspect: The pack that a note is about, or empty.
-    """
-
-    environment: str
-    pack: str = ""
-    suspect: str = ""
-
-
-def object_of(key: str) -> KnownObject | None:
-    """What a key names, or None when it is not of this layout."""
-    match = _KEY.fullmatch(key)
-    if match is None:
-        return None
-    return KnownObject(match["environment"], match["pack"] or "", match["suspect"] or "")
+from pytest_compilecache.store.objects import object_of
 
 
 @dataclass(frozen=True, slots=True)

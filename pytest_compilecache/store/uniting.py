@@ -7,14 +7,14 @@ build that saved the same file twice lose nothing when they come together.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import Store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.store.listing import Readable, environment_of, list_readable
-from pytest_compilecache.store.prune import KnownObject, object_of
+from pytest_compilecache.store.listing import environment_of, list_readable
+from pytest_compilecache.store.objects import KnownObject, packs_in
 
 _COPIED_AT_ONCE = 1024 * 1024
 
@@ -53,30 +53,23 @@ def unite(target: Store, source: Store, progress: Callable[[int], None] = lambda
     packs = copied = known = 0
     # A dictionary, for its order: an environment is told once, not with each of its packs.
     troubles = dict.fromkeys(offered.troubles)
-    for key, size, found in _packs(offered):
-        hidden = there.unlisted.get(environment_of(key))
-        if key in known_keys:
+    for each, found in packs_in(offered.objects):
+        hidden = there.unlisted.get(environment_of(each.key))
+        if each.key in known_keys:
             known += 1
         elif hidden is not None:
             troubles[str(hidden)] = None
-        elif (trouble := _copied(target, source, key, found)) is not None:
+        elif (trouble := _copied(target, source, each.key, found)) is not None:
             troubles[trouble] = None
         else:
-            packs, copied = packs + 1, copied + size
-        progress(size)
+            packs, copied = packs + 1, copied + each.size
+        progress(each.size)
     return United(packs, copied, known, tuple(troubles))
 
 
 def size_of(source: Store) -> int:
     """The bytes of all packs of a store that can be listed."""
-    return sum(size for _, size, _ in _packs(list_readable(source)))
-
-
-def _packs(listed: Readable) -> Iterator[tuple[str, int, KnownObject]]:
-    for each in listed.objects:
-        found = object_of(each.key)
-        if found is not None and found.pack:
-            yield each.key, each.size, found
+    return sum(each.size for each, _ in packs_in(list_readable(source).objects))
 
 
 def _copied(target: Store, source: Store, key: str, found: KnownObject) -> str | None:
