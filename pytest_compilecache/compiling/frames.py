@@ -51,11 +51,15 @@ class Frames:
             function that plain ``torch.compile`` made; raises what shall be raised.
         remember: Whether anybody will want Dynamo to forget; a server that makes
             functions for ever would otherwise keep their code for ever.
+
+    Attributes:
+        judging: Whether the judge is asked. Otherwise torch alone decides.
     """
 
     def __init__(
         self, sink: EventSink, judge: Judge | None = None, *, remember: bool = True
     ) -> None:
+        self.judging = False
         self._sink = sink
         self._judge = judge
         self._remember = remember
@@ -94,7 +98,7 @@ class Frames:
         interrupted = interruption(error)
         if interrupted is not None and interrupted is not error:
             raise interrupted  # who waits for it would not know it under torch's wrapping
-        if self._judge is not None and self._is_for_the_judge(error, whole=whole):
+        if self.judging and self._judge is not None and self._is_for_the_judge(error, whole=whole):
             self._judge(error, private.users_place(error) or place(code))
             self.give_up(code)
             return True

@@ -80,14 +80,22 @@ class SessionCompiler:
         # Only then can a stance be set; nothing is compiled before.
         watch.after(private.DYNAMO, guarded(self._take_stance))
 
-    def renew(self, *, eager: bool = False, contracts: Contracts | None = None) -> None:
+    def guard_plain_calls(self) -> None:
+        """Let plain ``torch.compile`` calls fall back until the next test: a person asked for it."""
+        self._frames.judging = True
+
+    def renew(
+        self, *, eager: bool = False, contracts: Contracts | None = None, guard: bool = False
+    ) -> None:
         """Begin another test: everything is told to it anew, and tried anew.
 
         Args:
             eager: Whether it runs eager altogether.
             contracts: What must hold of it. It holds of what the test compiles, so what an
                 earlier one left compiled is compiled again where that would matter.
+            guard: Whether plain calls fall back; otherwise torch decides what becomes of them.
         """
+        self._frames.judging = guard
         self._fallbacks.renew()
         self._eager_modules.clear()
         self._frames.forget()
@@ -109,7 +117,8 @@ class SessionCompiler:
             self._undo.append(undo)
 
     def _guard_plain_compiles(self) -> None:
-        self._keep(private.guard_plain_compiles(self.compiler.graphs.compile))
+        asked = lambda: self._frames.judging  # noqa: E731
+        self._keep(private.guard_plain_compiles(self.compiler.graphs.compile, asked))
 
     def _bound_compilers(self) -> None:
         self._keep(private.bound_compilers(self._toolchain.patience))

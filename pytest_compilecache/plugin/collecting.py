@@ -41,12 +41,12 @@ class Collecting:
         self._so_far: dict[str, CompileRecord] = {}
         self._earlier: dict[str, CompileRecord] = {}
 
-    def begin_test(self, contracts: Contracts) -> None:
+    def begin_test(self, contracts: Contracts, *, guard: bool) -> None:
         """A test is set up; what was compiled before it is not its own."""
         engine = self.session.engine
         if engine is not None:
             self.add_outside(engine.drain())
-            engine.begin_test(contracts)
+            engine.begin_test(contracts, guard=guard)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

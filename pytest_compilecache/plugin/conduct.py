@@ -45,7 +45,9 @@ class Conduct:
         if (mode or self._policy.default) == "fail":
             contracts = replace(contracts, never_eager=True)
         item.stash[CONTRACTS] = contracts
-        self._collecting.begin_test(contracts)
+        # Of a test that asks for nothing of ours, torch decides the outcome.
+        guard = found is not None or self._session.guards_plain_calls
+        self._collecting.begin_test(contracts, guard=guard)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -94,13 +94,16 @@ class Engine:
         self._undo.append(self.compiling.undo)
         self.recorder.begin()
 
-    def begin_test(self, contracts: Contracts) -> None:
-        """Give the next test the whole recompile limit, and tell it everything anew."""
+    def begin_test(self, contracts: Contracts, *, guard: bool = False) -> None:
+        """Tell the next test everything anew; guarded, it has the whole recompile limit."""
         self.recorder.fresh = False
         if contracts.counting:
             self.budget.forget()
-        self.budget.renew()
-        self.compiling.renew(eager=self._session.eager, contracts=contracts)
+        if guard:
+            self.budget.renew()
+        else:
+            self.budget.restore()
+        self.compiling.renew(eager=self._session.eager, contracts=contracts, guard=guard)
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call; it is charged to the running test's limit."""

@@ -34,7 +34,10 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     item: pytest.Item = request.node
     options = marked(item).options
     session = request.config.stash[SESSION]
-    compiler = session.start_engine().compiling.compiler
+    engine = session.start_engine()
+    engine.compiling.guard_plain_calls()
+    engine.budget.renew()
+    compiler = engine.compiling.compiler
 
     def compile_it(model: Any, given: CompileOptions | None = None, /, **overrides: Any) -> Any:
         asked = replace(given or options, **overrides)

@@ -80,6 +80,11 @@ class CompileSession:
             self._settings = Settings()
         return self._settings
 
+    @property
+    def guards_plain_calls(self) -> bool:
+        """Whether a person asked that what plain calls cannot compile runs eager."""
+        return self.configured and "fallback" in self.settings.origins
+
     def locate(self) -> None:
         """Find out the environment and its workspace, and set the variables, once."""
         if self._located:

@@ -55,7 +55,9 @@ def compile_graph(
     )
 
 
-def guard_plain_compiles(compile_guarded: Callable[..., Any]) -> Undo | None:
+def guard_plain_compiles(
+    compile_guarded: Callable[..., Any], asked: Callable[[], bool]
+) -> Undo | None:
     """Compile the graphs of plain ``torch.compile`` calls by a function of ours.
 
     It stands where torch calls Inductor, so that torch still checks all arguments,
@@ -64,6 +66,7 @@ def guard_plain_compiles(compile_guarded: Callable[..., Any]) -> Undo | None:
     Args:
         compile_guarded: Takes a graph and its inputs, ``config`` and ``compile_fx``'s
             other keywords.
+        asked: Whether a person asked for it; otherwise the call is torch's alone.
 
     Returns:
         How to undo it, or None where this torch offers no place for it.
@@ -76,6 +79,8 @@ def guard_plain_compiles(compile_guarded: Callable[..., Any]) -> Undo | None:
 
     @functools.wraps(original)
     def guarded(self: Any, graph: Any, inputs: Any, **patches: Any) -> Any:
+        if not asked():
+            return original(self, graph, inputs, **patches)
         if type(self) is not wrapper:  # ahead of time: it makes no code that we could guard
             return original(self, graph, inputs, **patches)
         config = {**self.config, **(patches.get("config_patches") or {})}
