@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_compilecache.cache import CacheResult, OperationStatus
-    from pytest_compilecache.calls import (
+    from pytest_compilecache.api import (
         load_compile_cache,
         load_compile_cache_result,
         save_compile_cache,
         save_compile_cache_result,
     )
+    from pytest_compilecache.cache import CacheResult, OperationStatus
     from pytest_compilecache.compiling.agreement import assert_matches_eager
+    from pytest_compilecache.compiling.compiler import compile_with_fallback
     from pytest_compilecache.compiling.options import CompileOptions
-    from pytest_compilecache.compiling.with_fallback import compile_with_fallback
     from pytest_compilecache.errors import DisagreementError
 
 __all__ = [
@@ -36,14 +36,14 @@ __all__ = [
 _MODULES = {
     "CacheResult": "cache",
     "CompileOptions": "compiling.options",
-    "compile_with_fallback": "compiling.with_fallback",
+    "compile_with_fallback": "compiling.compiler",
     "DisagreementError": "errors",
     "OperationStatus": "cache",
     "assert_matches_eager": "compiling.agreement",
-    "load_compile_cache": "calls",
-    "load_compile_cache_result": "calls",
-    "save_compile_cache": "calls",
-    "save_compile_cache_result": "calls",
+    "load_compile_cache": "api",
+    "load_compile_cache_result": "api",
+    "save_compile_cache": "api",
+    "save_compile_cache_result": "api",
 }
 
 

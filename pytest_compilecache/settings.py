@@ -19,9 +19,11 @@ from pytest_compilecache.limits import DAY, MIB, Limits
 SavePolicy = Literal["auto", "always", "never"]
 SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
 FallbackMode = Literal["eager", "fail", "skip", "xfail"]
+Isolation = Literal["none", "limit", "test"]
+ISOLATIONS: tuple[Isolation, ...] = ("none", "limit", "test")
 FALLBACK_MODES: tuple[FallbackMode, ...] = ("eager", "fail", "skip", "xfail")
-CompiledWay = Literal["on", "off", "both"]
-COMPILED_WAYS: tuple[CompiledWay, ...] = ("on", "off", "both")
+CompiledWay = Literal["compiled", "eager", "both"]
+COMPILED_WAYS: tuple[CompiledWay, ...] = ("compiled", "eager", "both")
 REPORT_SUFFIXES = (".json", ".md")
 ENVIRONMENT_PREFIX = "COMPILECACHE_"
 
@@ -74,8 +76,9 @@ class Settings:
     dir: Path | None = None
     strict: bool = False
     report: Path | None = None
-    compiled: CompiledWay = "on"
-    fallback: FallbackMode = "eager"
+    run: CompiledWay = "compiled"
+    fallback: FallbackMode | None = None
+    isolation: Isolation = "none"
     max_store_mb: int | None = None
     max_workspace_mb: int = 10_240
     keep_days: int = 30
@@ -203,5 +206,6 @@ _PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
     "keep_days": _parse_count,
     "compiler_seconds": _parse_count,
     "fallback": _parse_choice(*FALLBACK_MODES),
-    "compiled": _parse_choice(*COMPILED_WAYS),
+    "run": _parse_choice(*COMPILED_WAYS),
+    "isolation": _parse_choice(*ISOLATIONS),
 }

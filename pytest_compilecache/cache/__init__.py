@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.store import ReadOnlyStore, folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.workspace.heal import TornFile, heal
+from pytest_compilecache.workspace.heal import Healed, TornFile, heal
 from pytest_compilecache.workspace.place import Workspace
 
 __all__ = ["CacheResult", "OperationStatus", "Trouble", "restore", "save", "trouble"]
@@ -71,7 +72,12 @@ def restore(
 
 
 def save(
-    workspace: Workspace, environment: Environment, store: str, limits: Limits = DEFAULT_LIMITS
+    workspace: Workspace,
+    environment: Environment,
+    store: str,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    unpublished: Sequence[tuple[int, int]] = (),
 ) -> CacheResult:
     """Add what is new in the workspace to the store, and keep the store in shape.
 
@@ -82,18 +88,30 @@ def save(
         environment: The environment that it belongs to.
         store: The store's place.
         limits: What may be taken.
+        unpublished: Stretches of time, in nanoseconds; what was written in them stays here.
     """
     started = time.perf_counter()
     torn: tuple[TornFile, ...] = ()
     try:
         _check_apart(workspace, store)
-        healed = heal(workspace)
+        healed = _without(heal(workspace), unpublished)
         torn = healed.torn
         catalog = Catalog(open_store(store, limits), environment.id)
         result = save_to(workspace, catalog, environment, healed, limits)
     except Exception as error:  # noqa: BLE001  (fails open, by design)
         result = CacheResult(OperationStatus.ERROR, troubles=(trouble(store, error),))
     return replace(result, torn=torn, seconds=time.perf_counter() - started)
+
+
+def _without(healed: Healed, unpublished: Sequence[tuple[int, int]]) -> Healed:
+    if not unpublished:
+        return healed
+    whole = {
+        path: file
+        for path, file in healed.whole.items()
+        if not any(first <= file.modified <= last for first, last in unpublished)
+    }
+    return replace(healed, whole=whole)
 
 
 def _check_apart(workspace: Workspace, store: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.comparing import Difference, Tolerance, differences
 from pytest_compilecache.compiling.copying import Arguments
 from pytest_compilecache.compiling.options import CompileOptions
@@ -17,6 +16,8 @@ from pytest_compilecache.compiling.precision import nearer_to_float64
 from pytest_compilecache.compiling.running import Call, Generators, Run, seed_generators
 from pytest_compilecache.compiling.state import roots_of, save_state
 from pytest_compilecache.errors import DisagreementError, NotComparableError
+from pytest_compilecache.torchhooks import compiled as compiled_objects
+from pytest_compilecache.torchhooks import stances
 
 _NAMED = 4
 _LOOK = "look at what was compiled with TORCH_COMPILE_DEBUG=1; rtol= and atol= allow more"
@@ -102,7 +103,7 @@ class _Pair:
     def of(
         cls, compiled: Any, eager: Callable[..., Any] | None, compiler: Callable[[Any], Any] | None
     ) -> _Pair:
-        original = private.original_of(compiled)
+        original = compiled_objects.original_of(compiled)
         if eager is not None or original is not None or _holds_compiled(compiled):
             candidates = (eager, original, compiled)
             reference = next(each for each in candidates if each is not None)
@@ -133,7 +134,9 @@ def _compare(pair: _Pair, call: Call, tolerance: Tolerance) -> None:
 
 def _run_compiled(pair: _Pair, call: Call, eager: Run) -> Run:
     # Only where there are random numbers: it is in the keys of torch's caches.
-    same_numbers = private.eager_random_numbers() if eager.drew else contextlib.nullcontext()
+    same_numbers = (
+        compiled_objects.eager_random_numbers() if eager.drew else contextlib.nullcontext()
+    )
     with same_numbers:
         return call.run(pair.make_compiled())
 
@@ -179,9 +182,9 @@ def drawing_as_eager(options: CompileOptions) -> dict[str, Any]:
     Args:
         options: How the model is compiled otherwise.
     """
-    if options.backend != "inductor" or not private.draws_eager_random_numbers():
+    if options.backend != "inductor" or not compiled_objects.draws_eager_random_numbers():
         return {}
-    inductor = {**private.mode_options(options.mode), **(options.options or {})}
+    inductor = {**compiled_objects.mode_options(options.mode), **(options.options or {})}
     return {"mode": None, "options": {**inductor, "fallback_random": True}}
 
 
@@ -200,7 +203,7 @@ def _eager(target: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _force_eager() -> Iterator[None]:
     """Also what is compiled inside of a model runs eager."""
-    with private.ForceEager():
+    with stances.ForceEager():
         yield
 
 
@@ -210,5 +213,6 @@ def _holds_compiled(target: Any) -> bool:
         return False
     modules = list(target.modules())
     return any(
-        private.compiles_itself(each) or private.original_of(each) is not None for each in modules
+        compiled_objects.compiles_itself(each) or compiled_objects.original_of(each) is not None
+        for each in modules
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from pytest_compilecache.compiling import private
+from pytest_compilecache.torchhooks import cache_keys
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     import torch._inductor.codecache  # noqa: PLC0415
     import torch._inductor.cpu_vec_isa  # noqa: F401, PLC0415  (what is not loaded cannot be asked)
 
-    probe = private.probe_isa()
+    probe = cache_keys.probe_isa()
     print(json.dumps(asdict(probe) if probe is not None else None))  # noqa: T201
 
 

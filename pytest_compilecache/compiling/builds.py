@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from pytest_compilecache import auditing
+from pytest_compilecache import audit_hook
 
 _COMPILER = re.compile(
     r"^(?:[\w.]+-)*(?:g\+\+|c\+\+|gcc|cc|clang\+\+|clang|nvcc|hipcc|icpx|icx|ptxas)(?:-[\d.]+)?(?:\.exe)?$"
@@ -66,7 +66,7 @@ class BuildCounter:
     def start(self) -> None:
         """Listen from now on."""
         if self._stop is None:
-            self._stop = auditing.listen(self._hear, "subprocess.Popen")
+            self._stop = audit_hook.listen(self._hear, "subprocess.Popen")
 
     def stop(self) -> None:
         """Rest."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.structure import leaves_of
 from pytest_compilecache.errors import NotComparableError
+from pytest_compilecache.torchhooks import compiled as compiled_objects
 
 WIDE = {
     torch.float16: torch.float64,
@@ -99,7 +99,7 @@ class TensorCopier:
 
     def _strided(self, tensor: torch.Tensor) -> torch.Tensor:
         geometry = (tensor.size(), tensor.stride(), tensor.storage_offset())
-        base = private.base_of(tensor)
+        base = compiled_objects.base_of(tensor)
         if base is not None:  # a view is compiled in another way, and knows what it is one of
             plain = base.dtype is tensor.dtype and not base.requires_grad and _is_plain(base)
             copied = (self.copy(base) if plain else self._flat_copy(tensor)).as_strided(*geometry)

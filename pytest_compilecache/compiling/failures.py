@@ -1,4 +1,4 @@
-"""Failures to compile: which errors are none, how each is told, and who may forbid it.
+"""Failures to compile: which errors are none, how each is reported, and what may forbid it.
 
 Nothing here runs a user's code, and an error of the user's own never passes here.
 """
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import CompileEvent, shortened
+from pytest_compilecache.torchhooks import cpp_compiler, inductor
 
 
 class EventListener(Protocol):
-    """Who takes events."""
+    """Takes events."""
 
     def add(self, event: CompileEvent) -> None:
         """Note an event."""
@@ -23,7 +23,7 @@ class EventListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Something that did not compile, and runs eager unless somebody forbids it.
+    """Something that did not compile, and runs eager unless a rule forbids it.
 
     Attributes:
         reason: What torch or a compiler says, on one line.
@@ -51,15 +51,16 @@ def allow(_: Failure) -> None:
 
 
 class Fallbacks:
-    """What becomes of failures to compile: each is told once in a test, and the rule is asked.
+    """What becomes of failures to compile: each is reported once in a test, by its rule.
 
     Args:
         listener: Takes the events.
-        rule: Asked about each failure that is told. What it raises goes to whoever
-            called the compiled function; if it returns, the graph runs eager.
+        rule: Asked about each failure that is reported. What it raises goes to the caller
+            of the compiled function; if it returns, the graph runs eager.
         diagnose: Says what is wrong with the toolchain, if that is why, else "".
         identity: Code that was compiled for one identity is not used for another, so
             that each is told of its own failures.
+        reported: The failures that were reported, of the test that runs now.
     """
 
     def __init__(
@@ -68,18 +69,15 @@ class Fallbacks:
         rule: Rule = allow,
         diagnose: Callable[[BaseException], str] | None = None,
         identity: object = None,
+        reported: Callable[[], set[Failure]] | None = None,
     ) -> None:
+        own: set[Failure] = set()
         self.rule = rule
         self.identity = identity
         self._listener = listener
         self._diagnose = diagnose
-        self._told: set[Failure] = set()
+        self._reported = reported or (lambda: own)
         self._lock = threading.Lock()
-
-    def renew(self) -> None:
-        """Begin another test, to which everything is told again."""
-        with self._lock:
-            self._told.clear()
 
     def failed(self, error: Exception, function: str = "") -> Failure:
         """Something does not compile.
@@ -88,43 +86,44 @@ class Fallbacks:
             BaseException: What the rule raises.
         """
         failure = self.describe(error, function)
-        self.tell(failure)
-        return replace(failure, error=None)  # as in what is remembered as told
+        self.report(failure)
+        return replace(failure, error=None)  # as in what is remembered as reported
 
     def describe(self, error: Exception, function: str = "", *, whole: bool = False) -> Failure:
         """An error as a failure."""
         broken = self._diagnose(error) if self._diagnose else ""
         inner = innermost(error)
-        said = private.compiler_output(inner)
+        said = cpp_compiler.compiler_output(inner)
         reason = broken or (
             f"{type(inner).__name__}: {shortened(said)}" if said else one_line(inner)
         )
         return Failure(reason, function, error, bool(broken), whole)
 
-    def tell(self, failure: Failure) -> None:
-        """Tell a failure, unless this test was told the same already.
+    def report(self, failure: Failure) -> None:
+        """Report a failure, unless it was reported in this test.
 
         Raises:
             BaseException: What the rule raises; nothing runs eager then.
         """
+        reported = self._reported()
         with self._lock:
-            if failure in self._told:
+            if failure in reported:
                 return
         self.rule(failure)
         # Not before: what is forbidden once is forbidden again, and has not run eager.
         with self._lock:
-            if failure in self._told:
+            if failure in reported:
                 return
             # Without its error, whose traceback would keep the user's tensors alive.
-            self._told.add(replace(failure, error=None))
+            reported.add(replace(failure, error=None))
         event = CompileEvent("fallback", function=failure.function, reason=failure.reason)
         self._listener.add(event)
 
-    def telling(self, failure: Failure, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that tells of the failure whenever it runs, first of all in a later test."""
+    def reporting(self, failure: Failure, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that reports the failure whenever it runs, first of all in a later test."""
 
         def run_eager(*args: Any) -> Any:
-            self.tell(failure)
+            self.report(failure)
             return function(*args)
 
         return run_eager
@@ -159,18 +158,20 @@ def one_line(error: BaseException) -> str:
 def must_pass(error: BaseException) -> bool:
     """Whether the error is no failure to compile.
 
-    Memory that ran out, an alarm that a test set, a warning that the user made
-    an error of, or Dynamo talking to itself; also where torch wrapped it.
+    Memory that ran out, an alarm that a test set, a warning that the user made an error
+    of, what a strict setting of torch's raises, or Dynamo talking to itself; also where
+    torch wrapped it.
     """
     if interruption(error) is not None:
         return True
-    passing: tuple[type[BaseException], ...] = (Warning, *private.control_flow_errors())
+    talk = inductor.control_flow_errors()
+    passing: tuple[type[BaseException], ...] = (Warning, *talk, *inductor.bypass_errors())
     return any(isinstance(each, passing) for each in chain(error))
 
 
 def interruption(error: BaseException) -> BaseException | None:
     """Memory that ran out or an alarm, out of what torch wrapped around it, or None."""
-    import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+    import torch  # noqa: PLC0415  (a process that compiles has it loaded)
 
     exhausted = (MemoryError, torch.OutOfMemoryError)
     found = (each for each in chain(error) if isinstance(each, exhausted) or _is_alarm(each))

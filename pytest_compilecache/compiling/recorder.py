@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.builds import BuildCounter
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord, EventSink, shortened
-from pytest_compilecache.compiling.facts import Compilation, Counts
+from pytest_compilecache.torchhooks import cache_folders, metrics
+from pytest_compilecache.torchhooks.metrics import Compilation, Counts
+from pytest_compilecache.torchhooks.names import dynamo_loaded
 
 # Torch keeps AOTAutograd's entry only when the backward is compiled, so a test
 # that calls a trainable model forward only finds its kernels and never this.
@@ -29,30 +30,30 @@ class Recorder:
     """
 
     sink: EventSink = field(default_factory=EventSink)
-    builds: BuildCounter = field(default_factory=lambda: BuildCounter(private.artifact_folders))
+    builds: BuildCounter = field(
+        default_factory=lambda: BuildCounter(cache_folders.artifact_folders)
+    )
     bypasses: list[str] = field(default_factory=list)
     fresh: bool = False
     compiles: Counter[str] = field(default_factory=Counter)
-    _metrics: private.MetricsReader = field(default_factory=private.MetricsReader)
-    _breaks: private.GraphBreakReader = field(default_factory=private.GraphBreakReader)
+    _metrics: metrics.MetricsReader = field(default_factory=metrics.MetricsReader)
+    _breaks: metrics.GraphBreakReader = field(default_factory=metrics.GraphBreakReader)
     _counts: Counts = field(default_factory=Counts)
 
     def begin(self) -> None:
         """Leave out what this process compiled before."""
-        if private.dynamo_loaded():
-            self._counts = private.read_counts()
+        self.builds.drain()
+        self.bypasses.clear()
+        if dynamo_loaded():
+            self._counts = metrics.read_counts()
             self._metrics.read()
             self._breaks.read()
 
-    def widen(self) -> None:
-        """Prepare for tests that compile more graphs than torch remembers."""
-        self._metrics.widen()
-
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call, or None when it did nothing."""
-        if not private.dynamo_loaded():
+        if not dynamo_loaded():
             return None
-        before, self._counts = self._counts, private.read_counts()
+        before, self._counts = self._counts, metrics.read_counts()
         compilations = self._metrics.read()
         built = self.builds.drain()
         passing = self.sink.drain()

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.errors import CompileOptionWarning
 
 
@@ -40,7 +39,6 @@ def compile_regions(model: Any, compile_one: Callable[[Any], Any]) -> Any:
         text = "regional: the model has no repeated blocks, so all of it is compiled at once"
         warnings.warn(f"{text} (leave the option out)", CompileOptionWarning, stacklevel=2)
         return compile_one(model)
-    private.hide_gradient_warnings()  # the inputs of all blocks but the first are no leaves
     regional = sharing_copy(model)
     for block in repeated_blocks(regional):
         vars(block)["forward"] = CompiledForward(block, _own_forward(block), compile_one)

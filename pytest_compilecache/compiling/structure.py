@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pytest_compilecache.compiling import private
+from pytest_compilecache.torchhooks import compiled as compiled_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ def _parts_of(value: Any) -> dict[str, Any] | None:
     names = _names_of_parts(value)
     if names is not None:
         return {f".{name}": getattr(value, name) for name in names if hasattr(value, name)}
-    sequence = value if isinstance(value, (list, tuple)) else private.pytree_children(value)
+    sequence = (
+        value if isinstance(value, (list, tuple)) else compiled_objects.pytree_children(value)
+    )
     if sequence is not None:
         return {f"[{index}]": part for index, part in enumerate(sequence)}
     if says_when_equal(value) or callable(value) or not hasattr(value, "__dict__"):

@@ -7,9 +7,9 @@ reports is registered only when torch is imported, or there is something to say.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Generator
+from functools import partial
 
 import pytest
 
@@ -23,6 +23,7 @@ from pytest_compilecache.plugin.fixtures import (
     compilecache_way,
     compiled_model,
     fresh_compile_cache,
+    take_part,
 )
 from pytest_compilecache.plugin.session import CompileSession
 
@@ -59,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
-    """Set the variables before any conftest can import torch."""
+    """Wait for torch before any conftest can import it."""
     _begin(early_config)
     return (yield)
 
@@ -72,15 +73,21 @@ def pytest_configure(config: pytest.Config) -> None:
     # Workers may compile though the controller never imports torch.
     has_workers = config.getoption("dist", "no") != "no"
     if session.configured or options.given(config) or has_workers:
-        _take_part(config, session)
+        session.guard.call("pytest_configure", take_part, config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Fail the collection of tests with wrong marks; xdist's workers can tell that as well."""
+    """Fail the collection of tests with wrong marks; xdist's workers can report that as well."""
     report = yield
+    session = collector.config.stash[SESSION]
+    session.guard.call("pytest_make_collect_report", _check_marks, collector, report)
+    return report
+
+
+def _check_marks(collector: pytest.Collector, report: pytest.CollectReport) -> None:
     items = (item for item in report.result or () if isinstance(item, pytest.Item))
     marked = [item for item in items if item.get_closest_marker("compiled") is not None]
     if marked:
@@ -91,17 +98,16 @@ def pytest_make_collect_report(
             report.outcome, report.result = "failed", []
             report.longrepr = "\n".join(wrong)
         # Its mark must hold though torch is not imported before the test itself does it.
-        _take_part(collector.config, collector.config.stash[SESSION])
-    return report
+        take_part(collector.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Collect marked tests twice where the person asked for both ways."""
     session = metafunc.config.stash[SESSION]
-    if session.configured and session.settings.compiled == "both":
-        from pytest_compilecache.plugin.conduct import both_ways  # noqa: PLC0415
+    if session.configured and session.settings.run == "both":
+        from pytest_compilecache.plugin.testing import both_ways  # noqa: PLC0415
 
-        both_ways(metafunc)
+        session.guard.call("pytest_generate_tests", both_ways, metafunc)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -134,14 +140,20 @@ def _may_compile(item: pytest.Item) -> bool:
 def _begin(config: pytest.Config) -> CompileSession:
     session = config.stash.get(SESSION, None)
     if session is None:
-        session = config.stash[SESSION] = CompileSession(options.resolve_settings(config))
+        # What a person gave us wrongly is an error of usage, and raised.
+        settings = options.resolve_settings(config)
+        collect_only = bool(getattr(config.known_args_namespace, "collectonly", False))
+        session = config.stash[SESSION] = CompileSession(settings, collect_only=collect_only)
         # Not pytest_unconfigure: it is not called when the command line is wrong.
-        config.add_cleanup(session.end)
-        session.begin(functools.partial(_take_part, config, session))
+        config.add_cleanup(partial(_end, session))
+        session.guard.call(
+            "pytest_load_initial_conftests", session.begin, partial(take_part, config)
+        )
     return session
 
 
-def _take_part(config: pytest.Config, session: CompileSession) -> None:
-    from pytest_compilecache.plugin.taking_part import take_part  # noqa: PLC0415
-
-    take_part(config, session)
+def _end(session: CompileSession) -> None:
+    try:
+        session.end()
+    except Exception as error:  # noqa: BLE001  (pytest's own end must go on)
+        session.failed("pytest_unconfigure", error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,33 @@ from pytest_compilecache.plugin.session import CompileSession
 if TYPE_CHECKING:
     from pytest_compilecache.compiling.options import CompileOptions
     from pytest_compilecache.plugin.stats import CompileCacheFacts, CompileStats
+    from pytest_compilecache.plugin.testing import Testing
 
 SESSION = pytest.StashKey[CompileSession]()
+
+
+def take_part(config: pytest.Config) -> Testing:
+    """Register what counts and reports in this process, once; also in the middle of a session.
+
+    A suite that never imports torch and gives none of our settings loads nothing of it.
+    """
+    found = config.pluginmanager.get_plugin("compilecache-testing")
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    from pytest_compilecache.plugin.testing import Testing  # noqa: PLC0415
+
+    session, manager = config.stash[SESSION], config.pluginmanager
+    testing = Testing(session)
+    manager.register(testing, "compilecache-testing")
+    if not session.worker:
+        from pytest_compilecache.plugin.reporting import Reporting  # noqa: PLC0415
+
+        manager.register(Reporting(config, testing), "compilecache-reporting")
+    if manager.hasplugin("xdist") or manager.hasplugin("xdist.plugin"):
+        from pytest_compilecache.plugin.xdist import XdistHooks  # noqa: PLC0415
+
+        manager.register(XdistHooks(testing), "compilecache-xdist")
+    return testing
 
 
 @pytest.fixture
@@ -28,23 +52,24 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     mark's, and ``compile_model(model, options)`` a server's ``CompileOptions`` in place
     of the mark's. A graph that does not compile runs eager and is reported.
     """
-    from pytest_compilecache.plugin.conduct import CONTRACTS  # noqa: PLC0415
+    from pytest_compilecache.compiling.compiler import Compiler  # noqa: PLC0415
+    from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
     from pytest_compilecache.plugin.marks import marked  # noqa: PLC0415
 
     item: pytest.Item = request.node
     options = marked(item).options
     session = request.config.stash[SESSION]
-    engine = session.start_engine()
-    engine.compiling.guard_plain_calls()
-    engine.budget.renew()
-    compiler = engine.compiling.compiler
+    session.guard.call("the fixture compile_model", session.start)
+    run = take_part(request.config).running(item)
+    compiler = Compiler(HOOKS.graphs, HOOKS.frames, HOOKS)
 
     def compile_it(model: Any, given: CompileOptions | None = None, /, **overrides: Any) -> Any:
         asked = replace(given or options, **overrides)
-        if session.eager:
+        if run.eager:
             return model
-        if asked.fullgraph and CONTRACTS in item.stash:
-            item.stash[CONTRACTS] = replace(item.stash[CONTRACTS], fullgraph=True)
+        run.guard()
+        if asked.fullgraph:
+            run.expect_full_graph()
         return compiler.compile(model, asked)
 
     return compile_it
@@ -92,10 +117,10 @@ def compilecache_way(request: pytest.FixtureRequest) -> str:
 def compile_stats(request: pytest.FixtureRequest) -> CompileStats:
     """What this test compiled so far, its fixtures included."""
     from pytest_compilecache.plugin.stats import CompileStats  # noqa: PLC0415
-    from pytest_compilecache.plugin.taking_part import take_part  # noqa: PLC0415
 
-    collecting = take_part(request.config, request.config.stash[SESSION])
-    return CompileStats(lambda: collecting.record_so_far(request.node))
+    testing = take_part(request.config)
+    testing.running(request.node)
+    return CompileStats(testing.record_so_far)
 
 
 @pytest.fixture
@@ -104,10 +129,10 @@ def compile_cache(request: pytest.FixtureRequest) -> CompileCacheFacts:
     from pytest_compilecache.plugin.stats import CompileCacheFacts  # noqa: PLC0415
 
     session = request.config.stash[SESSION]
-    session.locate()
+    site = session.site()
     return CompileCacheFacts(
-        directory=session.workspace.inductor if session.workspace else None,
-        environment=session.environment.id if session.environment else None,
+        directory=site.workspace.inductor if site else None,
+        environment=site.environment.id if site else None,
         store=session.settings.store,
         settings=session.settings,
     )
@@ -119,23 +144,19 @@ def fresh_compile_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
     Precompiled headers stay shared: they are the toolchain's, not a model's.
     """
-    from pytest_compilecache.compiling import private  # noqa: PLC0415
+    from pytest_compilecache.torchhooks.cache_folders import clear_inductor_memory  # noqa: PLC0415
+    from pytest_compilecache.torchhooks.frames import reset_dynamo  # noqa: PLC0415
 
-    recorder = request.config.stash[SESSION].start_engine().recorder
+    session = request.config.stash[SESSION]
+    session.guard.call("the fixture fresh_compile_cache", session.start)
     folder = tmp_path / "compile-cache"
     folder.mkdir(mode=0o700)
-    names = {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": folder / "triton"}
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: str(place) for name, place in names.items()})
-    private.reset_dynamo()
-    private.clear_inductor_memory()
-    recorder.fresh = True
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        patch.setenv("TRITON_CACHE_DIR", str(folder / "triton"))
+        reset_dynamo()
+        clear_inductor_memory()
+        session.recorder.fresh = True
         yield folder
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        private.reset_dynamo()
-        private.clear_inductor_memory()
+    reset_dynamo()
+    clear_inductor_memory()

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from pytest_compilecache.plugin.fixtures import take_part
 from pytest_compilecache.plugin.session import CompileSession
-from pytest_compilecache.plugin.taking_part import take_part
 
 _SETTINGS = "_hypothesis_internal_use_settings"
 # Safe for all examples of a test: they keep nothing of an example, but its events,
@@ -73,15 +73,15 @@ def _watched(
 
 def _renew_limit(session: CompileSession) -> None:
     """Give the example the whole recompile limit: past it, all later ones would run eager."""
-    if session.engine is not None:
-        session.engine.budget.renew()
+    if session.run is not None and session.run.limit is not None:
+        session.run.limit.restart()
 
 
 def _compiled(item: pytest.Item, session: CompileSession) -> tuple[int, int]:
     """How much the test compiled so far; what an example compiled becomes the test's."""
-    if session.engine is None:
+    if not session.started:
         return 0, 0
-    record = take_part(item.config, session).record_so_far(item)
+    record = take_part(item.config).record_so_far()
     return record.graphs, len(record.events)
 
 

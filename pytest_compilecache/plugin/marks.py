@@ -12,7 +12,12 @@ import pytest
 
 from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.options import CompileOptions
-from pytest_compilecache.settings import FALLBACK_MODES, FallbackMode
+from pytest_compilecache.settings import (
+    FALLBACK_MODES,
+    ISOLATIONS,
+    FallbackMode,
+    Isolation,
+)
 
 NAME = "compiled"
 _OPTIONS = tuple(item.name for item in dataclasses.fields(CompileOptions))
@@ -24,7 +29,7 @@ _CONTRACTS = tuple(
 # Torch takes one of them; a mark that gives one takes the project's other one back.
 _EXCLUSIVE = {"mode": "options", "options": "mode"}
 _PROJECT = pytest.StashKey[Mapping[str, Any]]()
-_KNOWN = (*_OPTIONS, *_CONTRACTS, "fallback")
+_KNOWN = (*_OPTIONS, *_CONTRACTS, "fallback", "isolation")
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "mode": (str, type(None)),
     "fullgraph": (bool,),
@@ -43,16 +48,18 @@ class Marked:
         options: How to compile.
         contracts: What must hold at the test's end.
         fallback: What a failure to compile means, or None where the marks do not say.
+        isolation: What the test does not share with those before it, or None likewise.
     """
 
     options: CompileOptions
     contracts: Contracts
     fallback: FallbackMode | None = None
+    isolation: Isolation | None = None
 
 
 def is_marked(item: pytest.Item) -> bool:
-    """Whether a test bears the mark."""
-    return item.get_closest_marker(NAME) is not None
+    """Whether a test bears the mark; one with positional arguments is another's."""
+    return any(not mark.args for mark in item.iter_markers(NAME))
 
 
 def marked(item: pytest.Item) -> Marked:
@@ -63,6 +70,8 @@ def marked(item: pytest.Item) -> Marked:
     """
     merged: dict[str, Any] = {}
     for node, mark in item.iter_markers_with_node(NAME):
+        if mark.args:
+            continue
         _check(item, node, mark)
         for name, value in mark.kwargs.items():
             merged.setdefault(name, value)
@@ -70,6 +79,7 @@ def marked(item: pytest.Item) -> Marked:
         if not {name, _EXCLUSIVE.get(name)} & merged.keys():
             merged.setdefault(name, value)
     fallback = merged.pop("fallback", None)
+    isolation = merged.pop("isolation", None)
     contracts = {name: merged.pop(name) for name in _CONTRACTS if name in merged}
     if merged.get("fullgraph") and contracts.get("max_graph_breaks"):
         raise pytest.UsageError(
@@ -81,7 +91,7 @@ def marked(item: pytest.Item) -> Marked:
         options = CompileOptions(**merged)
     except ValueError as error:
         raise pytest.UsageError(f"{item.nodeid}: mark 'compiled': {error}") from None
-    return Marked(options, Contracts(fullgraph=fullgraph, **contracts), fallback)
+    return Marked(options, Contracts(fullgraph=fullgraph, **contracts), fallback, isolation)
 
 
 def project_options(config: pytest.Config) -> Mapping[str, Any]:
@@ -118,8 +128,6 @@ def faults(items: Iterable[pytest.Item]) -> list[str]:
 
 def _check(item: pytest.Item, node: Any, mark: pytest.Mark) -> None:
     where = f"{item.nodeid}: mark 'compiled'" + ("" if node is item else f" on {node.nodeid}")
-    if mark.args:
-        raise pytest.UsageError(f"{where} takes keyword arguments only, not {mark.args!r}")
     unknown = sorted(set(mark.kwargs) - set(_KNOWN))
     if unknown:
         raise pytest.UsageError(
@@ -140,6 +148,10 @@ def _check_types(where: str, arguments: Mapping[str, Any]) -> None:
     if fallback not in FALLBACK_MODES:
         modes = ", ".join(FALLBACK_MODES)
         raise pytest.UsageError(f"{where} has fallback={fallback!r}; use {modes}")
+    isolation = arguments.get("isolation", "none")
+    if isolation not in ISOLATIONS:
+        ways = ", ".join(ISOLATIONS)
+        raise pytest.UsageError(f"{where} has isolation={isolation!r}; use {ways}")
 
 
 def _check_contracts(where: str, arguments: Mapping[str, Any]) -> None:

@@ -40,14 +40,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 # Of compiling, not of the cache: the flags say so.
 _COMPILING: dict[str, dict[str, Any]] = {
-    "compiled": {
-        "flag": "--compiled",
-        "metavar": "{on,off,both}",
-        "help": "run tests marked compiled compiled (on, default), eager (off; so does every "
-        "torch.compile), or as two items (both)",
+    "run": {
+        "flag": "--compilecache-run",
+        "metavar": "{compiled,eager,both}",
+        "help": "run marked tests compiled, eager or both",
+    },
+    "isolation": {
+        "flag": "--compilecache-isolation",
+        "metavar": "{none,limit,test}",
+        "help": "what tests do not share",
     },
     "fallback": {
-        "flag": "--compiled-fallback",
+        "flag": "--compilecache-fallback",
         "metavar": "{eager,fail,skip,xfail}",
         "help": "what a failure to compile means for a test: it runs eager with a warning "
         "(default), fails, is skipped, or is expected to fail",

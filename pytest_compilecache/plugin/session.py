@@ -1,26 +1,30 @@
-"""One process's part in a session until torch is imported: the environment and its variables.
+"""The test session in one process: when torch is imported, its cache is there.
 
-It is loaded with the plugin, so it stays light: no dataclass, nothing that only
-compiling needs. Where no setting of ours is given, even the environment waits for
-torch. It never raises; trouble is kept for the summary.
+It is loaded with the plugin, so it stays light: what only compiling needs is loaded with
+torch. Nothing here raises into pytest or torch: after an error, all is off.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.imports import Callback, ImportWatch
-from pytest_compilecache.variables import Variables, users_environ
+from pytest_compilecache.guard import Guard
+from pytest_compilecache.import_hook import ImportHook
+from pytest_compilecache.patches import Patches, users_environ
 
 if TYPE_CHECKING:
-    from pytest_compilecache.compiling.failures import Failure
-    from pytest_compilecache.environment import Environment
-    from pytest_compilecache.plugin.engine import Engine
+    from pytest_compilecache.cache.results import CacheResult, Trouble
+    from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
+    from pytest_compilecache.compiling.recorder import Recorder
+    from pytest_compilecache.compiling.testrun import TestRun
+    from pytest_compilecache.compiling.toolchain import Toolchain
+    from pytest_compilecache.process import CompileProcess, Site, Terms
     from pytest_compilecache.settings import Settings
-    from pytest_compilecache.workspace.place import Workspace
+    from pytest_compilecache.workspace.evict import Evicted
 
 SHARED = "COMPILECACHE_SESSION"
 
@@ -28,48 +32,60 @@ SHARED = "COMPILECACHE_SESSION"
 class CompileSession:
     """The cache in one process of a session.
 
+    Args:
+        settings: What was set, or None where nothing was and the defaults hold.
+        collect_only: Whether tests are only collected, so that nothing is restored or saved.
+
     Attributes:
-        configured: Whether anybody gave a setting of ours.
+        configured: Whether a setting of ours was given.
         id: The session's name, the same in all its processes.
         worker: Whether this is an xdist worker: it neither saves nor reports.
-        environment: The environment, or None when it could not be told.
-        workspace: The workspace of that environment, or None when there is none to use.
-        engine: What works once torch is imported; None before.
-        failures: What went wrong before that, each with what it was about.
-        variables: The variables that were set.
-        rule: Judges failures to compile; None leaves them be.
-        eager: Whether what runs now runs eager, because the person asked for it.
+        started: Whether torch was imported, or is about to be.
+        run: The test that runs now, once torch is there.
+        restored: How the restore ended, in whichever process it was.
+        saved: How the save ended, if there was one.
+        guard: Keeps our errors out of pytest and torch.
+        on_torch: Called when torch is imported and its cache is there.
+        crashed: What crashed, so that nothing is published, or empty.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, collect_only: bool = False) -> None:
         self.configured = settings is not None and bool(settings.origins)
-        self._settings = settings
+        self.collect_only = collect_only
         self.id = os.urandom(16).hex()
         self.worker = False
-        self.environment: Environment | None = None
-        self.workspace: Workspace | None = None
-        self.engine: Engine | None = None
-        self.failures: list[tuple[str, Exception]] = []
-        self.variables = Variables()
-        self.users_environ: Mapping[str, str] = {}
-        self.rule: Callable[[Failure], None] | None = None
-        self.eager = False
-        self._located = False
-        self._on_engine: Callable[[], None] = _nothing
-        self._watch = ImportWatch()
+        self.started = False
+        self.run: TestRun | None = None
+        self.restored: CacheResult | None = None
+        self.saved: CacheResult | None = None
+        self.guard = Guard(self.failed)
+        self.crashed = ""
+        self.on_torch: Callable[[], object] = _nothing
+        self._settings = settings
+        self._process: CompileProcess | None = None
+        self._recorder: Recorder | None = None
+        self._toolchain: Toolchain | None = None
+        self._evicted: Evicted | None = None
+        self._failures: list[tuple[str, Exception]] = []
+        self._paused: CompileRecord | None = None
+        self._on_start: Callable[[], object] = _nothing
+        self._patches = Patches()
+        self._imports = ImportHook()
 
-    def begin(self, on_engine: Callable[[], None]) -> None:
-        """Wait for torch; look at the machine at once only where a setting of ours is given.
+    def begin(self, on_start: Callable[[], object]) -> None:
+        """Wait for torch.
 
         Args:
-            on_engine: Called when the engine is about to start.
+            on_start: Called when torch is about to be imported.
         """
-        self._on_engine = on_engine
-        self.users_environ = users_environ(os.environ)
-        self._join()
-        if self.configured:
-            self.locate()
-        self._watch.before("torch", self._guarded(self._before_torch))
+        self._on_start = on_start
+        shared = _shared_by_parent()
+        if shared is not None:
+            self.worker, self.id = True, shared
+        # A pytest that a test of a worker starts is no worker.
+        self._patches.set_private(SHARED, "" if self.worker else f"{self.id} {os.getpid()}")
+        if not self.collect_only:
+            self._imports.before("torch", partial(self.guard.call, "import torch", self.start))
 
     @property
     def settings(self) -> Settings:
@@ -81,132 +97,240 @@ class CompileSession:
         return self._settings
 
     @property
-    def guards_plain_calls(self) -> bool:
-        """Whether a person asked that what plain calls cannot compile runs eager."""
-        return self.configured and "fallback" in self.settings.origins
+    def falls_back(self) -> bool:
+        """Whether a setting asks that what plain calls cannot compile is dealt with."""
+        return self.configured and self.settings.fallback is not None
 
-    def locate(self) -> None:
-        """Find out the environment and its workspace, and set the variables, once."""
-        if self._located:
-            return
-        self._located = True
-        try:
-            self._detect(self.users_environ)
-            self._place(self.users_environ)
-        except Exception as error:  # noqa: BLE001  (the cache is never worth a session)
-            self.failures.append(("the environment", error))
-            self.environment = self.workspace = None
-
-    def _before_torch(self) -> None:
-        self.start_engine()
-
-    def start_engine(self) -> Engine:
-        """Load what compiling needs, and restore, before torch can look for anything."""
-        if self.engine is None:
-            from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
-
-            self._on_engine()
-            self.locate()
-            self.engine = Engine(self)
-            self.engine.start(self._watch, self._guarded)
-        return self.engine
-
-    def _guarded(self, callback: Callback) -> Callback:
-        """A callback whose trouble stays ours: it runs in the middle of torch's import."""
-
-        def call() -> None:
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001  (the cache is never worth an import)
-                self.failures.append((f"the hook {getattr(callback, '__name__', callback)}", error))
-
-        return call
+    # --- the cache ---------------------------------------------------------------
 
     @property
-    def marker(self) -> Path | None:
-        """The file by which the session's processes know that one of them restored."""
-        return self.workspace.state / f"session-{self.id}.json" if self.workspace else None
+    def process(self) -> CompileProcess:
+        """The cache in this process."""
+        if self._process is None:
+            from pytest_compilecache.process import CompileProcess  # noqa: PLC0415
 
-    def claim(self, what: str) -> bool:
-        """Whether this process is the first of the session to claim it."""
-        if self.marker is None:
-            return True
+            self._process = CompileProcess(self._find, self._isa_is_lower, self.failed)
+        return self._process
+
+    def start(self) -> None:
+        """Restore, before torch can look for anything, and see what it does."""
+        if self.started or self.guard.off:
+            return
+        self.started = True
+        from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
+
+        self._on_start()
+        self.restored = self.process.load(self._terms(), self._marker())
+        for torn in self.restored.torn:
+            if torn.probe:
+                self._isa_is_lower(f"a probe library was torn and is healed: {torn.reason}")
+        self._patches.add(self.recorder.builds.stop)
+        self.recorder.builds.start()
+        self._patches.add(HOOKS.join(self))
+        self.recorder.begin()
+        self.on_torch()
+
+    def site(self) -> Site | None:
+        """Where it works, or would, or None where that cannot be found out."""
         try:
-            self.marker.with_name(f"{self.marker.stem}-{what}.json").touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        except OSError:  # as good as first: said twice is better than not at all
-            return True
-        return True
+            return self.process.locate()
+        except Exception as error:  # noqa: BLE001  (fails open)
+            self._fail("the environment", error)
+            return None
+
+    def _find(self, users: Mapping[str, str]) -> Site:
+        from pytest_compilecache.process import INDUCTOR, find_site  # noqa: PLC0415
+        from pytest_compilecache.workspace.place import default_root  # noqa: PLC0415
+
+        return find_site(self.settings.dir or default_root(), users, users.get(INDUCTOR) or None)
+
+    def _terms(self) -> Terms:
+        from pytest_compilecache.process import Terms  # noqa: PLC0415
+
+        return Terms(
+            self.settings.store,
+            self.settings.limits,
+            read_only=bool(self.unsaved),
+            variables=tuple(self._share_of_cores()),
+        )
+
+    def _share_of_cores(self) -> list[tuple[str, str]]:
+        # Every process starts compilers of its own: as many as there are cores,
+        # times the workers, run a CI machine out of memory.
+        if not self.worker:
+            return []
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        threads = max(1, _usable_cores() // max(1, workers))
+        return [("TORCHINDUCTOR_COMPILE_THREADS", str(threads))]
+
+    def _marker(self) -> Path | None:
+        """The file by which the session's processes know that one of them restored."""
+        site = self.site()
+        return site.workspace.state / f"session-{self.id}.json" if site is not None else None
+
+    @property
+    def unsaved(self) -> str:
+        """Why nothing may be saved, or empty."""
+        if self.crashed:
+            return f"{self.crashed}; what it was making may be broken"
+        policy = self.settings.save
+        if policy == "auto":
+            from pytest_compilecache.trust import judge_build  # noqa: PLC0415
+
+            trust = judge_build(users_environ(os.environ))
+            return "" if trust.may_save else trust.reason
+        return "" if policy == "always" else "--compilecache-save=never"
+
+    def worker_crashed(self, name: str) -> None:
+        """Publish nothing that may come from a process that crashed."""
+        self.crashed = f"worker {name} crashed"
 
     def finish(self, *, workers_compiled: bool) -> None:
-        """Save what is new, if any process of the session may have compiled."""
-        if self.worker or (self.engine is None and not workers_compiled):
+        """Save what is new, if any process of the session may have compiled; and tidy up."""
+        if self.worker or self.collect_only or self.guard.off:
             return
-        if self.engine is None:
-            from pytest_compilecache.plugin.engine import Engine  # noqa: PLC0415
+        if not (self.started or workers_compiled):
+            return
+        self._read_restored()
+        site = self.site()
+        if site is None or not site.workspace.inductor.is_dir():
+            return
+        if self.crashed:
+            self.process.crashed()
+        if self.settings.store is not None and not self.unsaved:
+            self.saved = self.process.save(self._terms())
+        self.process.release()
+        self._evicted = self.process.evict(self.settings.limits)
 
-            self.locate()
-            self.engine = Engine(self)
-        self.engine.finish()
+    def _read_restored(self) -> None:
+        from pytest_compilecache.process import read_marker  # noqa: PLC0415
+
+        marker = self._marker()
+        if self.restored is None:
+            self.restored = read_marker(marker)
+        if marker is not None:
+            marker.unlink(missing_ok=True)
 
     def end(self) -> None:
         """Give everything in this process back as it was."""
-        self._watch.remove()
-        if self.engine is not None:
-            self.engine.end()
-        self.variables.restore()
+        self._imports.remove()
+        self.run = None
+        self._patches.undo()
+        if self._process is not None:
+            self._process.end()
 
-    def _join(self) -> None:
-        """Take part in the session of an xdist controller, or be one for workers to come."""
-        shared = _shared_by_parent()
-        if shared is not None:
-            self.worker, self.id = True, shared
-        # A pytest that a test of a worker starts is no worker.
-        self.variables.put(SHARED, "" if self.worker else f"{self.id} {os.getpid()}")
+    # --- what the compiler does --------------------------------------------------
 
-    def _detect(self, environ: Mapping[str, str]) -> None:
-        from pytest_compilecache.environment import detect_environment  # noqa: PLC0415
+    @property
+    def recorder(self) -> Recorder:
+        """Records what the compiler does in this process."""
+        if self._recorder is None:
+            from pytest_compilecache.compiling.recorder import Recorder  # noqa: PLC0415
 
-        memo = self._root() / "compiler.json"
-        self.environment = detect_environment(environ, compiler_memo=memo)
+            self._recorder = Recorder()
+        return self._recorder
 
-    def _place(self, environ: Mapping[str, str]) -> None:
-        from pytest_compilecache.workspace.place import choose_workspace  # noqa: PLC0415
+    @property
+    def toolchain(self) -> Toolchain:
+        """What is known of the compilers of this machine."""
+        if self._toolchain is None:
+            from pytest_compilecache.compiling.toolchain import Toolchain  # noqa: PLC0415
 
-        if self.environment is None:
-            return
-        named = environ.get("TORCHINDUCTOR_CACHE_DIR")
-        self.workspace = choose_workspace(self._root(), self.environment.id, named)
-        place = str(self.workspace.inductor)
-        if named is None:
-            self.variables.set("TORCHINDUCTOR_CACHE_DIR", place)
-        elif named != place:
-            # Not marked as ours: a worker takes it for the user's, and works there too.
-            self.variables.put("TORCHINDUCTOR_CACHE_DIR", place)
-        if self.settings.store and "TORCHINDUCTOR_CPP_DYNAMIC_THREADS" not in environ:
-            # Torch's keys contain the thread count: machines with other core
-            # counts would miss everything.
-            self.variables.set("TORCHINDUCTOR_CPP_DYNAMIC_THREADS", "1")
-        if self.worker:
-            self._share_cores(environ)
+            self._toolchain = Toolchain(self.settings.compiler_seconds)
+        return self._toolchain
 
-    def _share_cores(self, environ: Mapping[str, str]) -> None:
-        # Every process starts compilers of its own: as many as there are cores,
-        # times the workers, run a CI machine out of memory.
-        if "TORCHINDUCTOR_COMPILE_THREADS" not in environ:
-            workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-            threads = max(1, _usable_cores() // max(1, workers))
-            self.variables.set("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
+    def drain(self) -> CompileRecord | None:
+        """What the compiler did since the last call, but in sessions inside of this one."""
+        if not self.started:
+            return None
+        paused, self._paused = self._paused, None
+        record = self.recorder.drain()
+        if record is not None:
+            self.process.flush()  # a session that is killed has noted what it used so far
+        if paused is None or record is None:
+            return paused or record
+        return paused + record
 
-    def _root(self) -> Path:
-        from pytest_compilecache.workspace.place import default_root  # noqa: PLC0415
+    def add(self, event: CompileEvent) -> None:
+        """Note an event."""
+        self.recorder.sink.add(event)
 
-        return self.settings.dir or default_root()
+    def bypassed(self, reason: str) -> None:
+        """Note why torch did not cache a graph."""
+        self.recorder.bypasses.append(reason)
+
+    def set_aside(self, library: Path) -> bool:
+        """Move a cached library that does not load out of torch's way."""
+        from pytest_compilecache.workspace.heal import set_aside_unloadable  # noqa: PLC0415
+
+        site = self.process.site
+        return site is not None and set_aside_unloadable(site.workspace, library)
+
+    def pause(self) -> None:
+        """Another session begins inside of this one: what comes now is not its own."""
+        self._paused = self.drain()
+
+    def go_on(self) -> None:
+        """The session inside has ended."""
+        self.recorder.begin()
+
+    def _isa_is_lower(self, sentence: str) -> None:
+        from pytest_compilecache.compiling.events import CompileEvent  # noqa: PLC0415
+
+        self.add(CompileEvent("isa", reason=sentence))
+
+    # --- what went wrong ---------------------------------------------------------
+
+    def failed(self, hook: str, error: Exception) -> None:
+        """A hook of ours failed: from here on, this process is as without us."""
+        self.guard.off = True
+        self._fail(f"the hook {hook}", error)
+        self.end()
+
+    def _fail(self, subject: str, error: Exception) -> None:
+        if (subject, str(error)) not in {(known, str(each)) for known, each in self._failures}:
+            self._failures.append((subject, error))
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether anything went wrong in our own code."""
+        return bool(self._failures)
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What went wrong, each only once."""
+        from pytest_compilecache.cache.results import trouble  # noqa: PLC0415
+
+        found = [trouble(subject, error) for subject, error in self._failures]
+        for result in (self.restored, self.saved):
+            found += result.troubles if result is not None else ()
+        if self._evicted is not None:
+            found += [trouble(each.subject, each) for each in self._evicted.troubles]
+        if not self.worker and self._has_no_store():
+            found.append(_no_store(str(self.settings.store)))
+        return tuple(dict.fromkeys(found))
+
+    def _has_no_store(self) -> bool:
+        store = self.settings.store
+        if store is None or self.restored is None or self.saved is not None:
+            return False
+        from pytest_compilecache.errors import CompileCacheError  # noqa: PLC0415
+        from pytest_compilecache.store import folder_of  # noqa: PLC0415
+
+        try:
+            return not folder_of(store).exists()
+        except CompileCacheError:
+            return False  # the restore reported it
+
+
+def _no_store(store: str) -> Trouble:
+    from pytest_compilecache.cache.results import Trouble  # noqa: PLC0415
+
+    remedy = "check its path, or let a session save to it"
+    return Trouble(store, "the store does not exist", remedy)
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Nothing waits for torch."""
 
 
 def _shared_by_parent() -> str | None:

@@ -24,11 +24,11 @@ from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
 from pytest_compilecache.deployment import Deployment
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import EnvironmentUnknownError
+from pytest_compilecache.patches import Patches, users_environ
 from pytest_compilecache.places import make_private
 from pytest_compilecache.settings import SavePolicy
 from pytest_compilecache.supervising.interpreters import foreign_python
 from pytest_compilecache.trust import judge_build
-from pytest_compilecache.variables import Variables, users_environ
 from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import (
     INDUCTOR,
@@ -132,16 +132,16 @@ class Keeper:
         environ = dict(self._environ)
         if self.site is None:
             return environ
-        variables = Variables(environ)
+        variables = Patches(environ)
         workspace = self.site.workspace
         if self._users.get(INDUCTOR, "") != str(workspace.inductor):
             # What the user set and we must change is not marked as ours: a process of ours
             # below the command would take it away, and find the user's again nowhere.
-            set_it = variables.put if self._users.get(INDUCTOR) else variables.set
+            set_it = variables.set_private if self._users.get(INDUCTOR) else variables.setenv
             set_it(INDUCTOR, str(workspace.inductor))
         for name, value in ((VLLM, str(workspace.vllm)), (_DYNAMIC_THREADS, "1")):
             if not self._users.get(name):
-                variables.set(name, value)
+                variables.setenv(name, value)
         return environ
 
     def _told(self, call: str, function: Callable[[], CacheResult]) -> CacheResult:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_compilecache import auditing
+from pytest_compilecache import audit_hook
 from pytest_compilecache.workspace.place import Workspace
 
 # Torch loads kernels by ctypes, or imports them as extension modules.
@@ -46,7 +46,7 @@ class UsageLog:
     def start(self) -> None:
         """Listen from now on."""
         if self._stop is None:
-            self._stop = auditing.listen(
+            self._stop = audit_hook.listen(
                 _listener(self.workspace, self._opened, self._deaf), *_EVENTS
             )
 
@@ -90,7 +90,7 @@ class UsageLog:
                 yield path
 
 
-def _listener(workspace: Workspace, opened: set[str], deaf: set[int]) -> auditing.Listener:
+def _listener(workspace: Workspace, opened: set[str], deaf: set[int]) -> audit_hook.Listener:
     """Hears of every file that is opened; as a method it would cost the double."""
     # A module's names are gone before the last events of a process.
     locks, writing, thread = _TORCH_LOCKS, _WRITING, threading.get_ident

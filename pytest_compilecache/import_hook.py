@@ -1,7 +1,7 @@
 """Calls back just before or just after a module is imported. It imports none itself.
 
 The module's own loader does its work unchanged and is back in its place
-before the module's code runs, so that nobody meets ours.
+before the module's code runs, so that no code finds ours there.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-Callback = Callable[[], None]
+Callback = Callable[[], object]
 
 
-class ImportWatch:
+class ImportHook:
     """A finder that stands first in ``sys.meta_path`` and finds nothing by itself."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ImportWatch:
         self._add(self._after, name, callback)
 
     def remove(self) -> None:
-        """Stop watching."""
+        """Wait for nothing any more."""
         self._before.clear()
         self._after.clear()
         if self in sys.meta_path:
@@ -46,9 +46,9 @@ class ImportWatch:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
-            # A pytest inside a pytest has a watch of its own: two that ask each
+            # A pytest inside a pytest has a hook of its own: two that ask each
             # other would never end.
-            if isinstance(finder, ImportWatch) or find is None:
+            if isinstance(finder, ImportHook) or find is None:
                 continue
             spec: importlib.machinery.ModuleSpec | None = find(name, path, target)
             if spec is None:
@@ -59,7 +59,7 @@ class ImportWatch:
         return None
 
     def waits_for(self, name: str) -> bool:
-        """Whether anybody wants to know of this module."""
+        """Whether a callback waits for this module."""
         return name in self._before or name in self._after
 
     def _add(self, table: dict[str, list[Callback]], name: str, callback: Callback) -> None:
@@ -100,5 +100,5 @@ class _Announcing(importlib.abc.Loader):
 
 def _announce_to_all(name: str, *, done: bool) -> None:
     for finder in list(sys.meta_path):
-        if isinstance(finder, ImportWatch):
+        if isinstance(finder, ImportHook):
             finder.announce(name, done=done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -11,22 +12,19 @@ from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any, Protocol
 
-from pytest_compilecache.compiling.private._names import (
-    CONVERT_FRAME,
-    DYNAMO_UTILS,
-    Undo,
-    loaded,
-    put,
-)
+from pytest_compilecache.patches import Patches
+from pytest_compilecache.torchhooks.names import CONVERT_FRAME, DYNAMO_UTILS, loaded
 
 _SOFT = ("Unsupported", "UserError")
 _LIMITS = ("RecompileLimitExceeded", "FailOnRecompileLimitHit")
 _LIMIT_SAID = "Dynamo recompile limit exceeded"  # 2.13: an Unsupported like others
+# Raised where a setting of torch's asks for it, never otherwise.
+_ASKED = ("RecompileError", "FailOnRecompileLimitHit")
 _EXC = "torch._dynamo.exc"
 
 
 class FrameWatcher(Protocol):
-    """Who wants to know what becomes of frames."""
+    """Learns what becomes of frames. Its methods must not raise, but ``failed``."""
 
     def compiling(self, code: CodeType, *, whole: bool) -> AbstractContextManager[None]:
         """Around the compilation of a frame."""
@@ -47,45 +45,51 @@ class FrameWatcher(Protocol):
         """A frame with something to compile runs eager by Dynamo's own decision."""
 
 
-def watch_frames(watcher: FrameWatcher) -> Undo | None:
+def watch_frames(patches: Patches, watcher: FrameWatcher) -> bool:
     """Tell a watcher of every frame, and let it turn failures into eager execution.
 
     It wraps the innermost function that compiles a frame, and none above: Dynamo
     looks through its own stack frames there, and would stumble over ours.
 
     Returns:
-        How to undo it, or None where this torch offers no place for it.
+        Whether this torch has a place for it.
     """
-    module = sys.modules.get(CONVERT_FRAME)
-    original = getattr(module, "_compile", None)
     give_up = loaded(CONVERT_FRAME, "ConvertFrameReturn")
-    if module is None or original is None or give_up is None:
-        return None
-    if not {"code", "one_graph", "export"} <= set(inspect.signature(original).parameters):
-        return None
-    return put(module, "_compile", _watched(original, watcher, give_up))
+    original = loaded(CONVERT_FRAME, "_compile")
+    if give_up is None or original is None:
+        return False
+    parameters = list(inspect.signature(original).parameters)
+    if not {"code", "one_graph", "export"} <= set(parameters):
+        return False
+    positions = {name: number for number, name in enumerate(parameters)}
+    module = sys.modules[CONVERT_FRAME]
+    return patches.wrap(
+        module, "_compile", lambda below: _watched(below, watcher, give_up, positions)
+    )
 
 
 def _watched(
-    original: Callable[..., Any], watcher: FrameWatcher, give_up: Callable[..., Any]
+    original: Callable[..., Any],
+    watcher: FrameWatcher,
+    give_up: Callable[..., Any],
+    positions: dict[str, int],
 ) -> Callable[..., Any]:
-    signature = inspect.signature(original)
+    code_at, whole_at, export_at = (positions[name] for name in ("code", "one_graph", "export"))
 
     @functools.wraps(original)
     def watched(*args: Any, **kwargs: Any) -> Any:
-        asked = signature.bind(*args, **kwargs).arguments
-        if asked["export"]:
+        if len(args) <= max(code_at, whole_at, export_at) or args[export_at]:
             return original(*args, **kwargs)
         if "skip" in kwargs:  # how many stack frames lie between: one more
             kwargs["skip"] += 1
-        code, whole = asked["code"], bool(asked["one_graph"])
+        code, whole = args[code_at], bool(args[whole_at])
         before = _unimplemented()
         with watcher.compiling(code, whole=whole):
             try:
                 result = original(*args, **kwargs)
             except Exception as error:
                 # Also within torch._dynamo.error_on_graph_break, where torch raises as well.
-                box = asked.get("convert_frame_box")
+                box = kwargs.get("convert_frame_box")
                 whole = whole or bool(getattr(box, "error_on_graph_break", False))
                 if watcher.failed(code, error, whole=whole):
                     return _eager(give_up, whole=whole)
@@ -124,6 +128,11 @@ def is_recompile_limit(error: BaseException) -> bool:
     return isinstance(error, _classes(_LIMITS)) or str(error).startswith(_LIMIT_SAID)
 
 
+def is_asked_for(error: BaseException) -> bool:
+    """Whether a person set torch to raise this error (``error_on_recompile`` and the like)."""
+    return isinstance(error, _classes(_ASKED))
+
+
 def is_backend_failure(error: BaseException) -> bool:
     """Whether a backend failed, not Dynamo."""
     return isinstance(error, _classes(("BackendCompilerFailed",)))
@@ -148,11 +157,23 @@ def users_place(error: BaseException) -> str:
 
 
 def frame_place(stack: Any) -> str:
-    """The innermost frame of a stack summary, as a person would name it, or empty."""
-    if not stack:
-        return ""
-    frame = stack[-1]
-    return f"{frame.name} ({frame.filename}:{frame.lineno})"
+    """The innermost frame of a stack summary that is the user's, or empty."""
+    for frame in reversed(stack or ()):
+        if not is_foreign(frame.filename):
+            return f"{frame.name} ({frame.filename}:{frame.lineno})"
+    return ""
+
+
+def is_foreign(filename: str) -> bool:
+    """Whether a source file is torch's, pytest's or ours: a user looks for nothing there."""
+    return filename.startswith(_foreign_folders())
+
+
+@functools.cache
+def _foreign_folders() -> tuple[str, ...]:
+    packages = ("torch", "functorch", "_pytest", "pluggy", "hypothesis", "pytest_compilecache")
+    files = (getattr(sys.modules.get(package), "__file__", None) for package in packages)
+    return tuple(os.path.join(os.path.dirname(file), "") for file in files if file)  # noqa: PTH118, PTH120
 
 
 def _classes(names: tuple[str, ...]) -> tuple[type[BaseException], ...]:
@@ -165,6 +186,13 @@ def forget_code(code: CodeType) -> None:
     forget = loaded("torch._dynamo.eval_frame", "remove_from_cache")
     if forget is not None:
         forget(code)
+
+
+def reset_dynamo() -> None:
+    """Forget all compiled code of this process."""
+    reset = loaded("torch._dynamo", "reset")
+    if reset is not None:
+        reset()
 
 
 def count_compiled_frames() -> Callable[[], int] | None:
@@ -181,3 +209,28 @@ def count_compiled_frames() -> Callable[[], int] | None:
     if set_count is None or set_count(0) >= 0:  # nested: the outer call counts
         return None
     return lambda: int(set_count(-1))
+
+
+def watch_calls(patches: Patches, called: Callable[[CodeType], object]) -> bool:
+    """Tell of each call of a function that ``torch.compile`` made, by the function's code.
+
+    It stands where torch looks up its stance, at each call.
+
+    Returns:
+        Whether this torch has a place for it.
+    """
+    module = sys.modules.get("torch._dynamo.eval_frame")
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def noting(callback: Any) -> Any:
+            asks = sys._getframe(1)  # noqa: SLF001
+            if asks.f_code.co_name == "compile_wrapper":
+                code = getattr(asks.f_locals.get("fn"), "__code__", None)
+                if code is not None:
+                    called(code)
+            return original(callback)
+
+        return noting
+
+    return patches.wrap(module, "_callback_from_stance", make)

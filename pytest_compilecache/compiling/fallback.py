@@ -7,11 +7,12 @@ run, so state changes once. Errors of the user's own forward never pass here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.failures import Fallbacks, must_pass
+from pytest_compilecache.torchhooks import inductor
 
 
 def _no_place() -> str:
@@ -27,15 +28,19 @@ class GraphCompiler:
     """Compiles graphs, and runs those eager that do not compile.
 
     Attributes:
-        fallbacks: Where failures are told and judged.
+        fallbacks: Where failures are reported and judged.
         function: Which function is being compiled.
         repair: Makes room for a cached library that does not load; says whether
             there was one, so that compiling is worth another try.
+        bounded: In force while a graph compiles.
+        fell_back: Called when what is being compiled will run eager.
     """
 
     fallbacks: Fallbacks
     function: Callable[[], str] = _no_place
     repair: Callable[[BaseException], bool] = _no_repair
+    bounded: Callable[[], AbstractContextManager[object]] = nullcontext
+    fell_back: Callable[[], object] = _no_place
 
     def compile(
         self, graph: Any, inputs: Any, *, config: Mapping[str, Any], **keywords: Any
@@ -44,7 +49,7 @@ class GraphCompiler:
         attempt = _Attempt(self)
 
         def compile_it() -> Any:
-            return private.compile_graph(
+            return inductor.compile_graph(
                 graph, inputs, config=config, guard=attempt.guard, **keywords
             )
 
@@ -65,11 +70,12 @@ class _Attempt:
 
     def compile(self, compile_it: Callable[[], Any], graph: Any) -> Any:
         """Compile, or hand back what runs the graph eager."""
-        self._function = self._compiler.function()  # at the backward, nobody knows it
+        self._function = self._compiler.function()  # at the backward, it is not known
         try:
-            return compile_it()
+            with self._compiler.bounded():
+                return compile_it()
         except Exception as error:
-            # What was refused inside arrives here as well; it is told already.
+            # What was refused inside arrives here as well; it is reported already.
             if self._refused or must_pass(error):
                 raise
             eager = self._fall_back(error, graph)
@@ -85,17 +91,18 @@ class _Attempt:
             except Exception as error:
                 if must_pass(error):
                     raise
-                return private.boxed(self._fall_back(error, graph))
+                return inductor.boxed(self._fall_back(error, graph))
 
         return compile_or_fall_back
 
     def _try(self, inner: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
+        with self._compiler.bounded():  # a backward is compiled later than its forward
+            try:
+                return inner(*args, **kwargs)
+            except Exception as error:
+                if must_pass(error) or not self._compiler.repair(error):
+                    raise
             return inner(*args, **kwargs)
-        except Exception as error:
-            if must_pass(error) or not self._compiler.repair(error):
-                raise
-        return inner(*args, **kwargs)
 
     def _fall_back(self, error: Exception, graph: Any) -> Callable[..., Any]:
         fallbacks = self._compiler.fallbacks
@@ -104,7 +111,8 @@ class _Attempt:
         except BaseException:
             self._refused = True
             raise
-        return fallbacks.telling(failure, graph.forward)
+        self._compiler.fell_back()
+        return fallbacks.reporting(failure, graph.forward)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,7 +154,7 @@ class FallbackBackend:
 
     def reset(self) -> None:
         """Let go of what was compiled; called by ``torch._dynamo.reset()``."""
-        private.reset_backend(self.config)
+        inductor.reset_backend(self.config)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -178,11 +186,11 @@ class ForeignBackend:
 
     def __call__(self, graph: Any, inputs: Any, **_: Any) -> Any:
         """Compile a graph; called by Dynamo."""
-        compiler = private.lookup_backend(self.backend)
+        compiler = inductor.lookup_backend(self.backend)
         return self.graphs.compile_by(lambda: compiler(graph, inputs, **self.keywords), graph)
 
     def reset(self) -> None:
         """Let go of what was compiled; called by ``torch._dynamo.reset()``."""
-        reset = getattr(private.lookup_backend(self.backend), "reset", None)
+        reset = getattr(inductor.lookup_backend(self.backend), "reset", None)
         if reset is not None:
             reset()

@@ -1,10 +1,8 @@
-"""Which parts of torch are loaded, and what they are called."""
+"""The modules of torch that hooks wait for, and how to look into those that are loaded."""
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable
 from typing import Any
 
 CODECACHE = "torch._inductor.codecache"
@@ -17,16 +15,10 @@ EVAL_FRAME = "torch._dynamo.eval_frame"
 MODULE = "torch.nn.modules.module"
 CPP_BUILDER = "torch._inductor.cpp_builder"
 
-Undo = Callable[[], None]
-
 
 def dynamo_loaded() -> bool:
     """Whether anything can have been compiled in this process."""
     return DYNAMO_UTILS in sys.modules
-
-
-def nothing() -> None:
-    """Undo nothing."""
 
 
 def loaded(module: str, name: str) -> Any:
@@ -34,8 +26,6 @@ def loaded(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, None)
 
 
-def put(owner: Any, name: str, value: Any) -> Undo:
-    """Put something in the place of a name of torch's, and say how to take it back."""
-    before = vars(owner)[name]
-    setattr(owner, name, value)
-    return functools.partial(setattr, owner, name, before)
+def dynamo_setting(name: str) -> Any:
+    """A setting of Dynamo's, or None where this torch has none of that name."""
+    return getattr(sys.modules.get("torch._dynamo.config"), name, None)

@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_compilecache.compiling.private._names import Undo, loaded
+from pytest_compilecache.patches import Patches
+from pytest_compilecache.torchhooks.names import AUTOGRAD_CACHE, CODECACHE, loaded
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -55,44 +56,38 @@ def compile_graph(
     )
 
 
-def guard_plain_compiles(
-    compile_guarded: Callable[..., Any], asked: Callable[[], bool]
-) -> Undo | None:
+def guard_plain_compiles(patches: Patches, compile_guarded: Callable[..., Any]) -> bool:
     """Compile the graphs of plain ``torch.compile`` calls by a function of ours.
 
     It stands where torch calls Inductor, so that torch still checks all arguments,
     and its backends stay equal to each other as they are.
 
     Args:
+        patches: Undoes it.
         compile_guarded: Takes a graph and its inputs, ``config`` and ``compile_fx``'s
             other keywords.
-        asked: Whether a person asked for it; otherwise the call is torch's alone.
 
     Returns:
-        How to undo it, or None where this torch offers no place for it.
+        Whether this torch has a place for it.
     """
     wrapper = loaded("torch", "_TorchCompileInductorWrapper")
-    original = vars(wrapper).get("__call__") if wrapper is not None else None
-    if original is None or not hasattr(wrapper, "apply_options"):
-        return None
-    takes_patches = "config_patches" in inspect.signature(original).parameters
+    if not hasattr(wrapper, "apply_options"):
+        return False
 
-    @functools.wraps(original)
-    def guarded(self: Any, graph: Any, inputs: Any, **patches: Any) -> Any:
-        if not asked():
-            return original(self, graph, inputs, **patches)
-        if type(self) is not wrapper:  # ahead of time: it makes no code that we could guard
-            return original(self, graph, inputs, **patches)
-        config = {**self.config, **(patches.get("config_patches") or {})}
-        named = {"compile_region_name": self.name} if takes_patches and self.name else {}
-        return compile_guarded(graph, inputs, config=config, **named)
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        takes_patches = "config_patches" in inspect.signature(original).parameters
 
-    wrapper.__call__ = guarded
+        @functools.wraps(original)
+        def guarded(self: Any, graph: Any, inputs: Any, **patched: Any) -> Any:
+            if type(self) is not wrapper:  # ahead of time: it makes no code that we could guard
+                return original(self, graph, inputs, **patched)
+            config = {**self.config, **(patched.get("config_patches") or {})}
+            named = {"compile_region_name": self.name} if takes_patches and self.name else {}
+            return compile_guarded(graph, inputs, config=config, **named)
 
-    def undo() -> None:
-        wrapper.__call__ = original
+        return guarded
 
-    return undo
+    return patches.wrap(wrapper, "__call__", make)
 
 
 def reset_backend(config: Mapping[str, Any]) -> None:
@@ -122,6 +117,13 @@ def boxed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     wrapped: Callable[..., Any] = make_boxed_func(function)
     return wrapped
+
+
+def bypass_errors() -> tuple[type[BaseException], ...]:
+    """What torch raises instead of bypassing a cache, where a strict setting asks for it."""
+    names = ((CODECACHE, "BypassFxGraphCache"), (AUTOGRAD_CACHE, "BypassAOTAutogradCache"))
+    found = (loaded(module, name) for module, name in names)
+    return tuple(error for error in found if error is not None)
 
 
 def control_flow_errors() -> tuple[type[BaseException], ...]:

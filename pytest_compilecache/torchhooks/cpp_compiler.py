@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_compilecache.compiling.private._names import CPP_BUILDER, Undo, loaded, nothing
+from pytest_compilecache.patches import Patches
+from pytest_compilecache.torchhooks.names import CPP_BUILDER, loaded
 
 _INDUCTOR_EXC = "torch._inductor.exc"
 
@@ -35,21 +36,20 @@ class _Bounded:
         return bounded
 
 
-def bound_compilers(seconds: Callable[[Sequence[object]], float]) -> Undo:
+def bound_compilers(patches: Patches, seconds: Callable[[Sequence[object]], float]) -> bool:
     """Let no C++ compiler that Inductor starts run for ever: Inductor would wait.
 
     Args:
+        patches: Undoes it.
         seconds: How long a command may run before ``subprocess`` kills it.
+
+    Returns:
+        Whether it holds. A test that replaced ``subprocess`` there keeps what it put.
     """
     module = sys.modules.get(CPP_BUILDER)
     if getattr(module, "subprocess", None) is not subprocess:
-        return nothing
-    module.subprocess = _Bounded(seconds)  # type: ignore[union-attr]
-
-    def undo() -> None:
-        module.subprocess = subprocess  # type: ignore[union-attr]
-
-    return undo
+        return False
+    return patches.wrap(module, "subprocess", lambda _: _Bounded(seconds))
 
 
 def cpp_compiler() -> str:

@@ -1,0 +1,400 @@
+"""One process that compiles: its cache is found, restored, protected, saved and given back.
+
+Test sessions, the documented calls and the commands around a server all take part through
+it. It imports neither pytest nor torch: hooks wait until torch is imported. What goes wrong
+in the cache is in the results; nothing is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
+from pytest_compilecache.environment import Environment, detect_environment
+from pytest_compilecache.limits import Limits
+from pytest_compilecache.patches import Patches, users_environ
+from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
+from pytest_compilecache.workspace.sharing import SharedWorkspace
+
+if TYPE_CHECKING:
+    from pytest_compilecache.workspace.evict import Evicted
+    from pytest_compilecache.workspace.usage import UsageLog
+
+INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
+DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
+
+_INDUCTOR_CONFIG = "torch._inductor.config"
+_CRASHES = "crashes.json"
+_CLOCKS_APART = 1_000_000_000
+_OLD_SECONDS = 86_400.0
+_MAX_CRASHES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a process works.
+
+    Attributes:
+        environment: What decides whether artifacts may be used here.
+        workspace: The folders that torch reads and writes.
+        unshared: Why nothing is restored there or saved from there, or empty.
+    """
+
+    environment: Environment
+    workspace: Workspace
+    unshared: str = ""
+
+    @property
+    def entries(self) -> str:
+        """The folder of the protected entries, below torch's."""
+        # In a folder that another environment filled, its entries must not be found.
+        suffix = f"-{self.environment.id.rpartition('-')[2]}" if self.unshared else ""
+        return f"guarded{suffix}"
+
+
+Find = Callable[[Mapping[str, str]], Site]
+"""Finds the site, from the variables of the user."""
+
+
+def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
+    """The site of this process.
+
+    Args:
+        root: The folder of all workspaces.
+        users: The variables of the user.
+        named: The folder for artifacts that the user named. It is followed, whatever lies in
+            it; artifacts of another environment are neither used nor saved.
+
+    Raises:
+        CompileCacheError: The environment cannot be told.
+        OSError: A file that decides it cannot be read.
+    """
+    environment = detect_environment(users, compiler_memo=root / "compiler.json")
+    reason = why_foreign(Path(os.path.abspath(named)), environment.id) if named else None  # noqa: PTH100
+    own = choose_workspace(root, environment.id, None if reason else named)
+    if reason is None or named is None:
+        return Site(environment, own)
+    folder = Path(os.path.abspath(named))  # noqa: PTH100  (resolve() would follow links)
+    return Site(
+        environment,
+        replace(own, inductor=folder),
+        f"{folder} {reason}, so nothing is restored to it or saved from it (empty it once, or "
+        f"unset {INDUCTOR})",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a process uses its cache.
+
+    Attributes:
+        store: The store, or None where only the workspace is used.
+        limits: What may be taken.
+        read_only: Whether the store is left as it is.
+        wait_seconds: How long to wait for another process that restores.
+        variables: Further variables to set where the user does not.
+    """
+
+    store: str | None
+    limits: Limits
+    read_only: bool = False
+    wait_seconds: float = 10.0
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+class CompileProcess:
+    """The cache in one process.
+
+    Args:
+        find: Finds where it works.
+        report: Takes a sentence where torch picks lower vector instructions than before.
+        failed: Called when a hook in torch fails; the hooks are off then.
+        environ: The variables of the process, which loading changes.
+
+    Attributes:
+        site: Where it works, once it was loaded and can be used.
+        patches: What it changed in its process.
+    """
+
+    def __init__(
+        self,
+        find: Find,
+        report: Callable[[str], object],
+        failed: Callable[[str, Exception], object],
+        environ: MutableMapping[str, str] | None = None,
+    ) -> None:
+        self.environ: MutableMapping[str, str] = os.environ if environ is None else environ
+        self.site: Site | None = None
+        self.patches = Patches(self.environ)
+        self._find = find
+        self._report = report
+        self._failed = failed
+        self._found: tuple[dict[str, str], Site] | None = None
+        self._use: SharedWorkspace | None = None
+        self._usage: UsageLog | None = None
+        self._since = time.time_ns()
+        self._lock = threading.RLock()
+
+    @property
+    def users_environ(self) -> dict[str, str]:
+        """The variables without those that we set, here or in a parent process."""
+        return users_environ(self.environ)
+
+    def locate(self) -> Site:
+        """Where it works, or would: by the variables as they are now.
+
+        Raises:
+            CompileCacheError: The environment cannot be told, or there is no place to trust.
+            OSError: The same.
+        """
+        if self.site is not None:
+            return self.site
+        users = self.users_environ
+        if self._found is None or self._found[0] != users:
+            self._found = users, self._find(users)
+        return self._found[1]
+
+    # --- loading -----------------------------------------------------------------
+
+    def load(self, terms: Terms, marker: Path | None = None) -> CacheResult:
+        """Bring what the workspace lacks from the store, and let torch work there.
+
+        Args:
+            terms: How.
+            marker: The file by which processes of one session know that one of them restored.
+        """
+        started = time.perf_counter()
+        with self._lock:
+            try:
+                result = self._load(terms, marker)
+            except Exception as error:  # noqa: BLE001  (fails open)
+                result = failed(terms.store or "the compile cache", error)
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def _load(self, terms: Terms, marker: Path | None) -> CacheResult:
+        previous, self.site = self.site, None
+        try:
+            site = self.locate()
+        finally:
+            self.site = previous
+        # For the rest of this process's life: eviction would take kernels from under it.
+        use = SharedWorkspace(site.workspace, site.environment.id)
+        try:
+            use.acquire()
+            result = self._restore_once(site, terms, marker)
+        except BaseException:
+            use.release()
+            raise
+        if not result.usable or (self._use is not None and previous == site):
+            use.release()
+        else:
+            self.end()
+            self._use = use
+            self._work_at(site, terms)
+        return result
+
+    def _restore_once(self, site: Site, terms: Terms, marker: Path | None) -> CacheResult:
+        from pytest_compilecache.workspace.turns import restoring_turn  # noqa: PLC0415
+
+        site.workspace.prepare(site.environment.id)
+        with restoring_turn(site.workspace, terms.wait_seconds), self._unheard():
+            known = read_marker(marker)
+            if known is not None:
+                return known
+            result = self._restore(site, terms)
+            if marker is not None:
+                with contextlib.suppress(OSError):  # then others restore once more
+                    _remove_old(site.workspace.state)
+                    marker.write_text(json.dumps(result.to_mapping()), encoding="utf-8")
+        return result
+
+    def _restore(self, site: Site, terms: Terms) -> CacheResult:
+        if terms.store is None or site.unshared:
+            from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
+
+            torn = heal(site.workspace).torn
+            troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
+            return CacheResult(OperationStatus.DOES_NOT_EXIST, torn=torn, troubles=troubles)
+        from pytest_compilecache.cache import restore  # noqa: PLC0415
+
+        return restore(
+            site.workspace,
+            site.environment,
+            terms.store,
+            terms.limits,
+            read_only=terms.read_only,
+        )
+
+    def _work_at(self, site: Site, terms: Terms) -> None:
+        """Let torch use the workspace from here on, protected."""
+        from pytest_compilecache.compiling.hooks import HOOKS, KeyUser  # noqa: PLC0415
+        from pytest_compilecache.guard import Guard  # noqa: PLC0415
+        from pytest_compilecache.import_hook import ImportHook  # noqa: PLC0415
+        from pytest_compilecache.torchhooks import cache_folders, cache_keys  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.names import CODECACHE  # noqa: PLC0415
+        from pytest_compilecache.workspace.usage import UsageLog  # noqa: PLC0415
+
+        self.site = site
+        # File systems note times of a clock that may be some milliseconds behind.
+        self._since = time.time_ns() - _CLOCKS_APART
+        for name, value in self.variables(site, terms):
+            self.patches.setenv(name, value)
+        self._usage = UsageLog(site.workspace)
+        self._usage.start()
+        self.patches.add(self._usage.stop)
+        imports = ImportHook()
+        redirect = cache_folders.redirect_headers
+        guarded = functools.partial(
+            Guard(self._failed).call, "the headers", redirect, self.patches, site.workspace.headers
+        )
+        imports.after(CODECACHE, guarded)
+        self.patches.add(imports.remove)
+        record = site.workspace.state / "isa.json"
+        part = cache_keys.IsaPart(self._report, lambda: _heal(site.workspace), record)
+        self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
+
+    def variables(self, site: Site, terms: Terms) -> Iterator[tuple[str, str]]:
+        """The variables to set; never one that the user has set."""
+        users = self.users_environ
+        if not users.get(INDUCTOR):
+            yield INDUCTOR, str(site.workspace.inductor)
+        # Torch's keys contain the thread count: machines with other core counts would share
+        # nothing. Once Inductor is imported, it has read the variable.
+        late = _INDUCTOR_CONFIG in sys.modules and self.environ is os.environ
+        if terms.store is not None and DYNAMIC_THREADS not in users and not late:
+            yield DYNAMIC_THREADS, "1"
+        for name, value in terms.variables:
+            if not users.get(name):
+                yield name, value
+
+    # --- saving ------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Note on the artifacts which of them this process used so far."""
+        if self._usage is not None:
+            self._usage.flush()
+
+    def crashed(self) -> None:
+        """Remember that what was made here since the load must not be published.
+
+        A process died of it, or while it made it; machine code of which a process dies must
+        not reach others.
+        """
+        site = self.site
+        if site is None:
+            return
+        known = list(_crashes(site.workspace))[-_MAX_CRASHES:]
+        record = [*known, (self._since, time.time_ns() + _CLOCKS_APART)]
+        with contextlib.suppress(OSError):
+            (site.workspace.state / _CRASHES).write_text(json.dumps(record), encoding="utf-8")
+
+    def save(self, terms: Terms) -> CacheResult:
+        """Add what is new in the workspace to the store."""
+        started = time.perf_counter()
+        try:
+            result = self._save(terms)
+        except Exception as error:  # noqa: BLE001  (fails open)
+            result = failed(terms.store or "the compile cache", error)
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def _save(self, terms: Terms) -> CacheResult:
+        from pytest_compilecache.cache import save  # noqa: PLC0415
+
+        site = self.locate()
+        if site.unshared or terms.store is None:
+            troubles = (Trouble(INDUCTOR, site.unshared),) if site.unshared else ()
+            return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
+        self.flush()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._unheard())
+            if self._use is None:
+                stack.enter_context(SharedWorkspace(site.workspace, site.environment.id))
+            return save(
+                site.workspace,
+                site.environment,
+                terms.store,
+                terms.limits,
+                unpublished=tuple(_crashes(site.workspace)),
+            )
+
+    def evict(self, limits: Limits) -> Evicted | None:
+        """Bring the workspace down to its limit, but for what this process used."""
+        from pytest_compilecache.workspace.evict import Living, evict  # noqa: PLC0415
+
+        with self._lock:
+            site = self.locate()
+            if not site.workspace.inductor.is_dir():
+                return None
+            living = Living(self._use, self._since, self._used) if self._use is not None else None
+            return evict(site.workspace, limits, living=living)
+
+    def release(self) -> None:
+        """Use the workspace no longer, so that it may be evicted from."""
+        if self._use is not None:
+            self._use.release()
+            self._use = None
+
+    def end(self) -> None:
+        """Give torch, the variables and the workspace back as they were."""
+        with self._lock:
+            self.flush()
+            self.patches.undo()
+            self.release()
+            self._usage = None
+            self.site = None
+
+    def _used(self) -> AbstractSet[str]:
+        self.flush()
+        return self._usage.marked if self._usage is not None else frozenset()
+
+    def _unheard(self) -> contextlib.AbstractContextManager[None]:
+        """While this thread reads artifacts without using them."""
+        usage = self._usage
+        return usage.ignoring_this_thread() if usage is not None else contextlib.nullcontext()
+
+
+def failed(subject: object, error: Exception) -> CacheResult:
+    """The result of what an error ended."""
+    found = trouble(subject, error)
+    return CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
+
+
+def read_marker(marker: Path | None) -> CacheResult | None:
+    """How the restore ended that another process of the session made, or None."""
+    if marker is not None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return CacheResult.from_mapping(json.loads(marker.read_bytes()))
+    return None
+
+
+def _remove_old(state: Path) -> None:
+    """Remove the markers of sessions that were killed."""
+    for marker in state.glob("session-*.json"):
+        with contextlib.suppress(FileNotFoundError):  # another process does the same
+            if time.time() - marker.stat().st_mtime > _OLD_SECONDS:
+                marker.unlink(missing_ok=True)
+
+
+def _heal(workspace: Workspace) -> bool:
+    from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
+
+    return bool(heal(workspace).torn)
+
+
+def _crashes(workspace: Workspace) -> Iterator[tuple[int, int]]:
+    """The times, in nanoseconds, in which a process crashed that worked here."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        found: Sequence[Sequence[int]] = json.loads((workspace.state / _CRASHES).read_bytes())
+        for first, last in found:
+            yield int(first), int(last)

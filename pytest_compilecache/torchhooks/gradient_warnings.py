@@ -1,0 +1,38 @@
+"""A warning that torch means to hide while it compiles, where warnings are errors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pytest_compilecache.patches import Patches
+
+_MESSAGE = r"The \.grad attribute of a Tensor"
+
+
+def hide_gradient_warnings(patches: Patches) -> bool:
+    """Let Dynamo's own look at ``tensor.grad`` pass where warnings are errors.
+
+    It looks at each input of a graph. Torch warns of that for what another layer
+    computed, and hides the warning only where it is shown: made an error, it
+    stops the compilation (torch 2.8 to 2.15).
+
+    Returns:
+        Whether this torch has a place for it.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @contextlib.contextmanager
+        @functools.wraps(original)
+        def hide(*args: Any, **kwargs: Any) -> Iterator[None]:
+            with original(*args, **kwargs), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", _MESSAGE)
+                yield
+
+        return hide
+
+    return patches.wrap(sys.modules.get("torch._logging"), "hide_warnings", make)
