@@ -88,7 +88,7 @@ def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
     folder = Path(os.path.abspath(named))  # noqa: PTH100  (resolve() would follow links)
     return Site(
         environment,
-        replace(own, inductor=folder),
+        replace(own, inductor=folder, foreign=True),
         f"{folder} {reason}, so nothing is restored to it or saved from it (empty it once, or "
         f"unset {INDUCTOR})",
     )
@@ -220,12 +220,15 @@ class CompileProcess:
         return result
 
     def _restore(self, site: Site, terms: Terms) -> CacheResult:
-        if terms.store is None or site.unshared:
+        if site.unshared:
+            status = OperationStatus.ERROR if terms.store else OperationStatus.DOES_NOT_EXIST
+            troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
+            return CacheResult(status, troubles=troubles)
+        if terms.store is None:
             from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
 
             torn = heal(site.workspace).torn
-            troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
-            return CacheResult(OperationStatus.DOES_NOT_EXIST, torn=torn, troubles=troubles)
+            return CacheResult(OperationStatus.DOES_NOT_EXIST, torn=torn)
         from pytest_compilecache.cache import restore  # noqa: PLC0415
 
         return restore(
@@ -253,16 +256,16 @@ class CompileProcess:
         self._usage = UsageLog(site.workspace)
         self._usage.start()
         self.patches.add(self._usage.stop)
+        record = site.workspace.state / "isa.json"
+        part = cache_keys.IsaPart(self._report, lambda: _heal(site.workspace), record)
+        self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
         imports = ImportHook()
+        self.patches.add(imports.remove)
         redirect = cache_folders.redirect_headers
         guarded = functools.partial(
             Guard(self._failed).call, "the headers", redirect, self.patches, site.workspace.headers
         )
-        imports.after(CODECACHE, guarded)
-        self.patches.add(imports.remove)
-        record = site.workspace.state / "isa.json"
-        part = cache_keys.IsaPart(self._report, lambda: _heal(site.workspace), record)
-        self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
+        imports.after(CODECACHE, guarded)  # the last: where it fails, all of this is undone
 
     def variables(self, site: Site, terms: Terms) -> Iterator[tuple[str, str]]:
         """The variables to set; never one that the user has set."""
@@ -271,7 +274,7 @@ class CompileProcess:
             yield INDUCTOR, str(site.workspace.inductor)
         # Torch's keys contain the thread count: machines with other core counts would share
         # nothing. Once Inductor is imported, it has read the variable.
-        late = _INDUCTOR_CONFIG in sys.modules and self.environ is os.environ
+        late = _INDUCTOR_CONFIG in sys.modules
         if terms.store is not None and DYNAMIC_THREADS not in users and not late:
             yield DYNAMIC_THREADS, "1"
         for name, value in terms.variables:
@@ -312,9 +315,11 @@ class CompileProcess:
         from pytest_compilecache.cache import save  # noqa: PLC0415
 
         site = self.locate()
-        if site.unshared or terms.store is None:
-            troubles = (Trouble(INDUCTOR, site.unshared),) if site.unshared else ()
-            return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
+        if terms.store is None:
+            return CacheResult(OperationStatus.SKIPPED)
+        if site.unshared:  # what was compiled there is new, and is not saved
+            troubles = (Trouble(INDUCTOR, site.unshared),)
+            return CacheResult(OperationStatus.ERROR, troubles=troubles)
         self.flush()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._unheard())

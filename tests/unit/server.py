@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_compilecache.cache import CacheResult
 from pytest_compilecache.deployment import read_deployment
-from pytest_compilecache.serving import ServerProcess
+from pytest_compilecache.api import ServerProcess
 
 
 @dataclass
