@@ -66,7 +66,7 @@ class CompileSession:
         self._recorder: Recorder | None = None
         self._toolchain: Toolchain | None = None
         self._evicted: Evicted | None = None
-        self._failures: list[tuple[str, Exception]] = []
+        self._failures: list[tuple[object, Exception]] = []
         self._paused: CompileRecord | None = None
         self._on_start: Callable[[], object] = _nothing
         self._patches = Patches()
@@ -193,7 +193,7 @@ class CompileSession:
             return
         self._read_restored()
         site = self.site()
-        if site is None or not site.workspace.inductor.is_dir():
+        if site is None or not site.workspace.inductor.is_dir() or not self._may_use(site):
             return
         if self.crashed:
             self.process.crashed()
@@ -201,6 +201,15 @@ class CompileSession:
             self.saved = self.process.save(self._terms())
         self.process.release()
         self._evicted = self.process.evict(self.settings.limits)
+
+    def _may_use(self, site: Site) -> bool:
+        # Refused at the start, it was used by torch alone, without our keys.
+        try:
+            site.workspace.prepare(site.environment.id)
+        except Exception as error:  # noqa: BLE001  (fails open)
+            self._fail(site.workspace.inductor, error)
+            return False
+        return True
 
     def _read_restored(self) -> None:
         from pytest_compilecache.process import read_marker  # noqa: PLC0415
@@ -287,7 +296,7 @@ class CompileSession:
         self._fail(f"the hook {hook}", error)
         self.end()
 
-    def _fail(self, subject: str, error: Exception) -> None:
+    def _fail(self, subject: object, error: Exception) -> None:
         if (subject, str(error)) not in {(known, str(each)) for known, each in self._failures}:
             self._failures.append((subject, error))
 
