@@ -35,6 +35,7 @@ INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 
 _INDUCTOR_CONFIG = "torch._inductor.config"
+_CACHE_FOLDERS = "torch._inductor.runtime.cache_dir_utils"
 _CRASHES = "crashes.json"
 _CLOCKS_APART = 1_000_000_000
 _OLD_SECONDS = 86_400.0
@@ -148,8 +149,13 @@ class CompileProcess:
 
     @property
     def users_environ(self) -> dict[str, str]:
-        """The variables without those that we set, here or in a parent process."""
-        return users_environ(self.environ)
+        """The variables without those that we or torch set, here or in a parent process."""
+        users = users_environ(self.environ)
+        # Where it is unset, torch sets it itself when it first needs the folder.
+        default = getattr(sys.modules.get(_CACHE_FOLDERS), "default_cache_dir", None)
+        if default is not None and users.get(INDUCTOR) == default():
+            del users[INDUCTOR]
+        return users
 
     def locate(self) -> Site:
         """Where it works, or would: by the variables as they are now.
