@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, detect_environment
+from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
@@ -294,19 +295,20 @@ class CompileProcess:
         if self._usage is not None:
             self._usage.flush()
 
-    def crashed(self) -> None:
-        """Remember that what was made here since the load must not be published.
+    def crashed(self, since: int) -> None:
+        """Remember that what was made here must not be published.
 
         A process died of it, or while it made it; machine code of which a process dies must
         not reach others.
+
+        Args:
+            since: From when on, by ``time.time_ns``.
         """
-        site = self.site
-        if site is None:
-            return
-        known = list(_crashes(site.workspace))[-_MAX_CRASHES:]
-        record = [*known, (self._since, time.time_ns() + _CLOCKS_APART)]
-        with contextlib.suppress(OSError):
-            (site.workspace.state / _CRASHES).write_text(json.dumps(record), encoding="utf-8")
+        with contextlib.suppress(OSError, CompileCacheError):
+            state = self.locate().workspace.state
+            known = list(_crashes(state))[-_MAX_CRASHES:]
+            stretch = (since - _CLOCKS_APART, time.time_ns() + _CLOCKS_APART)
+            (state / _CRASHES).write_text(json.dumps([*known, stretch]), encoding="utf-8")
 
     def save(self, terms: Terms) -> CacheResult:
         """Add what is new in the workspace to the store."""
@@ -336,7 +338,7 @@ class CompileProcess:
                 site.environment,
                 terms.store,
                 terms.limits,
-                unpublished=tuple(_crashes(site.workspace)),
+                unpublished=tuple(_crashes(site.workspace.state)),
             )
 
     def evict(self, limits: Limits) -> Evicted | None:
@@ -403,9 +405,9 @@ def _heal(workspace: Workspace) -> bool:
     return bool(heal(workspace).torn)
 
 
-def _crashes(workspace: Workspace) -> Iterator[tuple[int, int]]:
+def _crashes(state: Path) -> Iterator[tuple[int, int]]:
     """The times, in nanoseconds, in which a process crashed that worked here."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        found: Sequence[Sequence[int]] = json.loads((workspace.state / _CRASHES).read_bytes())
+        found: Sequence[Sequence[int]] = json.loads((state / _CRASHES).read_bytes())
         for first, last in found:
             yield int(first), int(last)

@@ -50,15 +50,21 @@ def _target(words: Sequence[str]) -> str | None:
     return None
 
 
+def _as_it_is(_: str, function: Callable[..., None]) -> Callable[..., None]:
+    return function
+
+
 @dataclass(slots=True)
 class BuildCounter:
     """The files that compilers were started for in this process, until they are drained.
 
     Attributes:
         folders: Where torch keeps artifacts, asked at each build: a test may change it.
+        guarded: Keeps an error of ours out of the process that is started, by its hook's name.
     """
 
     folders: Callable[[], Sequence[str]]
+    guarded: Callable[[str, Callable[..., None]], Callable[..., None]] = _as_it_is
     _built: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: Callable[[], None] | None = None
@@ -66,7 +72,8 @@ class BuildCounter:
     def start(self) -> None:
         """Listen from now on."""
         if self._stop is None:
-            self._stop = audit_hook.listen(self._hear, "subprocess.Popen")
+            hear = self.guarded("subprocess.Popen", self._hear)
+            self._stop = audit_hook.listen(hear, "subprocess.Popen")
 
     def stop(self) -> None:
         """Rest."""

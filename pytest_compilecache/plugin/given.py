@@ -59,13 +59,14 @@ def _watched(
 ) -> Callable[..., Any]:
     @functools.wraps(test)
     def example(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        before = _compiled(item, session)
-        _renew_limit(session)
+        guard, started = session.guard, time.perf_counter()
+        before = guard.call("the start of an example", _compiled, item, session)
+        guard.call("the start of an example", _renew_limit, session)
         ours = time.perf_counter() - started
         result = test(*args, **kwargs)
-        compiled = _compiled(item, session) != before
-        _excuse(time.perf_counter() - started if compiled else ours)
+        compiled = guard.call("the end of an example", _compiled, item, session) != before
+        excused = time.perf_counter() - started if compiled else ours
+        guard.call("the end of an example", _excuse, excused)
         return result
 
     return example

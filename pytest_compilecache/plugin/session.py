@@ -7,6 +7,7 @@ torch. Nothing here raises into pytest or torch: after an error, all is off.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ class CompileSession:
         self.saved: CacheResult | None = None
         self.guard = Guard(self.failed)
         self.crashed = ""
+        self._began = time.time_ns()
         self.on_torch: Callable[[], object] = _nothing
         self._settings = settings
         self._process: CompileProcess | None = None
@@ -196,7 +198,7 @@ class CompileSession:
         if site is None or not site.workspace.inductor.is_dir() or not self._may_use(site):
             return
         if self.crashed:
-            self.process.crashed()
+            self.process.crashed(self._began)
         if self.settings.store is not None and not self.unsaved:
             self.saved = self.process.save(self._terms())
         self.process.release()
@@ -234,9 +236,14 @@ class CompileSession:
     def recorder(self) -> Recorder:
         """Records what the compiler does in this process."""
         if self._recorder is None:
+            from pytest_compilecache.compiling.builds import BuildCounter  # noqa: PLC0415
             from pytest_compilecache.compiling.recorder import Recorder  # noqa: PLC0415
+            from pytest_compilecache.torchhooks.cache_folders import (  # noqa: PLC0415
+                artifact_folders,
+            )
 
-            self._recorder = Recorder()
+            builds = BuildCounter(artifact_folders, self.guard.bound)
+            self._recorder = Recorder(builds=builds)
         return self._recorder
 
     @property
@@ -320,7 +327,8 @@ class CompileSession:
 
     def _has_no_store(self) -> bool:
         store = self.settings.store
-        if store is None or self.restored is None or self.saved is not None:
+        restored = self.restored
+        if store is None or restored is None or not restored.usable or self.saved is not None:
             return False
         from pytest_compilecache.errors import CompileCacheError  # noqa: PLC0415
         from pytest_compilecache.store import folder_of  # noqa: PLC0415

@@ -75,9 +75,12 @@ SUITE = """
         assert compiled(torch.ones(3)).tolist() == [4, 4, 4]
         assert "skip" in kinds(compile_stats)
 
+    def switched_off(x):  # Dynamo gives it up for good
+        return x.sin()
+
     def test_disabled_by_the_config(compile_stats):
         with torch._dynamo.config.patch(disable=True):
-            eagerly(wave)(torch.ones(3))
+            eagerly(switched_off)(torch.ones(3))
         assert kinds(compile_stats) == {"disabled"}
 
     @pytest.mark.parametrize("number", [1, 2])
@@ -86,6 +89,7 @@ SUITE = """
             eagerly(wave)(torch.ones(3))
         assert kinds(compile_stats) == {"skip"}
 
+    @pytest.mark.compiled  # a plain test finds it given up, and so named
     def test_dispatch_mode_of_another_test_is_over(compile_stats):
         eagerly(wave)(torch.ones(3))
         assert compile_stats.graphs == 1
@@ -147,7 +151,7 @@ SUITE = """
 
         def test_disabled(self):
             with torch._dynamo.config.patch(disable=True):
-                eagerly(wave)(torch.ones(3))
+                eagerly(switched_off)(torch.ones(3))
 
     @pytest.mark.compiled
     def test_marked_one_is_compiled(compile_stats):
@@ -193,7 +197,7 @@ def test_everything_that_runs_eager_shows_and_can_be_forbidden(
     run.line(r"^ran eager, because compiling was turned off:$")
     run.line(r"^  test_eager.py::test_stance\[1\] and 2 more: torch.compiler.set_stance\('force")
     run.line(
-        r"^  test_eager.py::test_disabled_by_.* and 1 more: wave \(.*\): .* torch._dynamo.config"
+        r"^  test_eager.py::test_disabled_by_.* and 1 more: switched_off \(.*\): .* torch._dynamo.config"
     )
 
 
