@@ -44,6 +44,14 @@ _MAX_CRASHES = 100
 
 
 @dataclass(frozen=True, slots=True)
+class _UnstampedWorkspace(Workspace):
+    """One whose folder for artifacts is another's: our stamp would make its content ours."""
+
+    def stamped(self) -> tuple[Path, ...]:
+        return (self.state,)
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where a process works.
 
@@ -90,7 +98,7 @@ def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
     folder = Path(os.path.abspath(named))  # noqa: PTH100  (resolve() would follow links)
     return Site(
         environment,
-        replace(own, inductor=folder, foreign=True),
+        _UnstampedWorkspace(own.root, folder, own.headers),
         f"{folder} {reason}, so nothing is restored to it or saved from it (empty it once, or "
         f"unset {INDUCTOR})",
     )

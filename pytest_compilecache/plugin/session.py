@@ -222,10 +222,16 @@ class CompileSession:
         if marker is not None:
             marker.unlink(missing_ok=True)
 
+    def end_test(self) -> None:
+        """Leave nothing of the running test in force, and forget it."""
+        run, self.run = self.run, None
+        if run is not None:
+            run.end()
+
     def end(self) -> None:
         """Give everything in this process back as it was."""
         self._imports.remove()
-        self.run = None
+        self.end_test()
         self._patches.undo()
         if self._process is not None:
             self._process.end()

@@ -6,6 +6,7 @@ imported, every hook here returns at its first lines.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Generator
@@ -88,6 +89,9 @@ class Testing:
             return (yield)
         finally:
             self.session.guard.call("pytest_runtest_teardown", self._end)
+            if self.session.guard.off:  # a fixture of ours may still have been used
+                with contextlib.suppress(Exception):
+                    self.session.end_test()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a report's record, from here or from a worker."""

@@ -29,15 +29,12 @@ class Workspace:
         inductor: What ``TORCHINDUCTOR_CACHE_DIR`` names; Triton's folder is inside.
         headers: The precompiled headers.
         note: Why the folder is not the one that the user named, or empty.
-        foreign: Whether the user named a folder that is not this environment's: torch works
-            there, and we leave no stamp, which would make its content ours.
     """
 
     root: Path
     inductor: Path
     headers: Path
     note: str = ""
-    foreign: bool = False
 
     @property
     def state(self) -> Path:
@@ -55,7 +52,7 @@ class Workspace:
 
     def stamped(self) -> tuple[Path, ...]:
         """The folders that say which environment made them."""
-        return (self.state,) if self.foreign else (self.inductor, self.state)
+        return (self.inductor, self.state)
 
     def of_whole_folders(self) -> tuple[Path, ...]:
         """Folders of ours in which each folder is of use only as a whole."""

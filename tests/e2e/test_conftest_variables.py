@@ -34,9 +34,7 @@ CONFTEST = """
     import torch
 """
 # One process, two workers, and two workers whose controller does not import torch.
-PROCESSES = pytest.mark.parametrize(
-    "arguments", [(), ("-n", "2")], ids=["alone", "two workers"]
-)
+PROCESSES = pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "two workers"])
 
 
 def facts_of(
@@ -106,9 +104,7 @@ def test_folder_that_others_can_write_to_is_refused_and_the_variable_stays(
     mine.mkdir()
     mine.chmod(0o775)
     folder = project(test_suite=REFUSED.format(mine=str(mine)))
-    run = machine.python(
-        TWICE.format(), cwd=folder, env={"TORCHINDUCTOR_CACHE_DIR": str(mine)}
-    )
+    run = machine.python(TWICE.format(), cwd=folder, env={"TORCHINDUCTOR_CACHE_DIR": str(mine)})
     assert "ENDED 0 []" in run.out, run.out
     run.line(rf"^warning: {mine}: others can write to it.*\(chmod go-w {mine}\)")
     assert run.out.count("warning: ") == 1

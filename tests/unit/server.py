@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_compilecache.api import ServerProcess
 from pytest_compilecache.cache import CacheResult
 from pytest_compilecache.deployment import read_deployment
-from pytest_compilecache.api import ServerProcess
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 
 import pytest_compilecache
 from pytest_compilecache import api
-from pytest_compilecache.cache import OperationStatus
 from pytest_compilecache.api import load_compile_cache, save_compile_cache
+from pytest_compilecache.cache import OperationStatus
 from pytest_compilecache.errors import CompileCacheWarning, SettingsError
 from tests.unit.server import Server, deployment_in
 
