@@ -18,7 +18,7 @@ from pytest_compilecache.cli.output import discard, say
 from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
-from pytest_compilecache.supervising.keeping import Keeper, Relation
+from pytest_compilecache.supervising.keeping import CommandProcess, Relation
 from pytest_compilecache.supervising.readiness import Check, QuietReadiness, UrlReadiness
 from pytest_compilecache.supervising.running import RunPlan
 from pytest_compilecache.supervising.running import run as run_command
@@ -128,7 +128,7 @@ def watch(**parameters: Any) -> int:
     return 0 if outcome.ok else WRONG
 
 
-def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
+def _readiness(parameters: dict[str, Any]) -> Callable[[CommandProcess], Check]:
     url, quiet = parameters["ready_url"], parameters["quiet_seconds"]
     if url is not None:
         if quiet is not None:
@@ -138,18 +138,18 @@ def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
     return functools.partial(_quiet, seconds=_QUIET_SECONDS if quiet is None else quiet)
 
 
-def _quiet(keeper: Keeper, seconds: float) -> Check:
+def _quiet(keeper: CommandProcess, seconds: float) -> Check:
     if keeper.site is None:
         return lambda: False
     return QuietReadiness(keeper.site.workspace, seconds)
 
 
-def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> Keeper:
+def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> CommandProcess:
     chosen = choose(parameters["store"])
     for warning in chosen.warnings:
         LOGGER.warning("compile cache: %s", warning)
     policy: SavePolicy = parameters["policy"]
-    return Keeper(chosen.deployment, relation, policy, command)
+    return CommandProcess(chosen.deployment, relation, policy, command)
 
 
 def _log_to_stderr() -> None:

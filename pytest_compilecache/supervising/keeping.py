@@ -1,37 +1,27 @@
-"""One command's cache: found, loaded, saved. It never raises, and logs what it does.
+"""A command's cache: found, loaded, saved. It never raises, and logs what it does.
 
-A command without our protection has an environment of its own: what it leaves is never
-found by protected processes, nor the reverse.
+A command without our hooks has an environment of its own: what it leaves is never found
+by protected processes, nor the reverse.
 """
 
 from __future__ import annotations
 
 import enum
 import os
-import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
 
-from pytest_compilecache.cache import (
-    CacheResult,
-    OperationStatus,
-    Trouble,
-    restore,
-    save,
-    trouble,
-)
+from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
 from pytest_compilecache.deployment import Deployment
-from pytest_compilecache.environment import Environment, detect_environment
+from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.errors import EnvironmentUnknownError
-from pytest_compilecache.patches import Patches, users_environ
+from pytest_compilecache.patches import Patches
 from pytest_compilecache.places import make_private
+from pytest_compilecache.process import CompileProcess, Site, Terms
 from pytest_compilecache.settings import SavePolicy
 from pytest_compilecache.supervising.interpreters import foreign_python
 from pytest_compilecache.trust import judge_build
-from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import (
-    INDUCTOR,
     VLLM,
     ForeignWorkspace,
     choose_for_child,
@@ -39,13 +29,11 @@ from pytest_compilecache.workspace.foreign import (
     drop_entries,
 )
 from pytest_compilecache.workspace.heal import heal
+from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.scan import scan
-from pytest_compilecache.workspace.sharing import SharedWorkspace
-from pytest_compilecache.workspace.turns import restoring_turn
 
 UNGUARDED = {"cache_keys": "torch's own"}
 
-_DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 _TORN_PROBE = (
     "a library by which torch probes vector instructions was torn, so what was compiled here "
     "may be for lower ones"
@@ -61,21 +49,8 @@ class Relation(enum.Enum):
     NEIGHBOUR = "neighbour"
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where a command works.
-
-    Attributes:
-        environment: What decides whether artifacts may be used by it.
-        workspace: The folders that it reads and writes.
-    """
-
-    environment: Environment
-    workspace: ForeignWorkspace
-
-
-class Keeper:
-    """Loads and saves what a command compiles.
+class CommandProcess(CompileProcess):
+    """The cache of a command, which is another process than this one.
 
     Args:
         deployment: The store, the place for work, the limits.
@@ -83,6 +58,9 @@ class Keeper:
         policy: Whether to save.
         command: The command, where it is ours.
         environ: The variables that it would have without us.
+
+    Attributes:
+        unsaved: Why nothing may be saved, or empty.
     """
 
     def __init__(
@@ -93,116 +71,70 @@ class Keeper:
         command: str = "",
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        child = dict(os.environ if environ is None else environ)
+        super().__init__(self._choose, _report, _report, child)
         self._deployment = deployment
         self._relation = relation
         self._command = command
-        self._environ = dict(os.environ if environ is None else environ)
-        self._users = users_environ(self._environ)
-        self._use: SharedWorkspace | None = None
         self._known: frozenset[str] | None = None
-        self.unsaved = _why_unsaved(policy, self._users)
         self._loading = False
-        self.site: Site | None = None
+        self.unsaved = _why_unsaved(policy, self.users_environ)
+        limits = deployment.limits
+        self._terms = Terms(
+            deployment.store, limits, bool(self.unsaved), wait_seconds=limits.lock_seconds
+        )
 
-    def load(self) -> CacheResult:
+    def load_here(self) -> CacheResult:
         """Bring what the store has; afterwards ``site`` says where, unless nothing can be used."""
         self._loading = True
         try:
-            return self._told("load", self._load)
+            result = self.load(self._terms)
         finally:
             self._loading = False
+        if not result.usable:
+            self.site = None
+        return log_result("load", self._deployment.store, result)
 
-    def save(self) -> CacheResult:
+    def save_here(self) -> CacheResult:
         """Add what is new to the store."""
-        return self._told("save", self._save)
+        return log_result("save", self._deployment.store, self.save(self._terms))
 
     def save_at_end(self) -> CacheResult:
         """Add what is new to the store, and bring the caches of a command that ended to its limit.
 
         Never those of a neighbour: it lives on, and holds no lock.
         """
-        result = self.save()
+        result = self.save_here()
         if self._relation is Relation.CHILD and self.site and self._use and not self._loading:
-            self._use.release()
-            log_evicted(evict(self.site.workspace, self._deployment.limits))
+            self.release()
+            evicted = self.evict(self._deployment.limits)
+            if evicted is not None:
+                log_evicted(evicted)
         return result
 
     def child_environ(self) -> dict[str, str]:
         """The variables for the command."""
-        environ = dict(self._environ)
-        if self.site is None:
-            return environ
-        variables = Patches(environ)
-        workspace = self.site.workspace
-        if self._users.get(INDUCTOR, "") != str(workspace.inductor):
-            # What the user set and we must change is not marked as ours: a process of ours
-            # below the command would take it away, and find the user's again nowhere.
-            set_it = variables.set_private if self._users.get(INDUCTOR) else variables.setenv
-            set_it(INDUCTOR, str(workspace.inductor))
-        for name, value in ((VLLM, str(workspace.vllm)), (_DYNAMIC_THREADS, "1")):
-            if not self._users.get(name):
-                variables.setenv(name, value)
+        environ = dict(self.environ)
+        if self.site is not None:
+            patches = Patches(environ)
+            for name, value in self.variables(self.site, self._terms):
+                patches.setenv(name, value)
         return environ
 
-    def _told(self, call: str, function: Callable[[], CacheResult]) -> CacheResult:
-        started = time.perf_counter()
-        try:
-            result = function()
-        except Exception as error:  # noqa: BLE001  (the cache is never worth a server)
-            found = trouble(self._deployment.work, error)
-            result = CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
-        result = replace(result, seconds=time.perf_counter() - started)
-        return log_result(call, self._deployment.store, result)
+    def variables(self, site: Site, terms: Terms) -> Iterator[tuple[str, str]]:
+        """The variables to set for the command; never one that the user has set."""
+        yield from super().variables(site, terms)
+        if isinstance(site.workspace, ForeignWorkspace) and not self.users_environ.get(VLLM):
+            yield VLLM, str(site.workspace.vllm)
 
-    def _load(self) -> CacheResult:
-        site = self._locate()
-        for _, reason in site.workspace.refused:
-            LOGGER.warning("compile cache: neither loaded nor saved: %s", reason)
-        if not site.workspace.areas():
-            return CacheResult(OperationStatus.ERROR, usable=False)
-        # As long as we live: eviction would take kernels from under the command.
-        self._use = SharedWorkspace(site.workspace, site.environment.id)
-        if not self._use.acquire():
-            LOGGER.info("compile cache: not protected from eviction: %s", self._use.reason)
-        self.site = site  # already usable, should the store hang
-        with restoring_turn(site.workspace, self._deployment.limits.lock_seconds):
-            if _drop_what_torn_probes_led_to(site.workspace):
-                LOGGER.warning("compile cache: %s; its entries are dropped", _TORN_PROBE)
-            result = restore(
-                site.workspace,
-                site.environment,
-                self._deployment.store,
-                self._deployment.limits,
-                read_only=bool(self.unsaved),
-            )
-        if not result.usable:
-            self.site = None
-        elif result.status in _WARM:
-            self._known = frozenset(scan(site.workspace))
-        return result
-
-    def _save(self) -> CacheResult:
-        site = self.site
-        if site is None:
-            return CacheResult(OperationStatus.SKIPPED)
-        if _drop_what_torn_probes_led_to(site.workspace):
-            remedy = "it is healed; start the command again"
-            found = Trouble(str(site.workspace.inductor), _TORN_PROBE, remedy)
-            return CacheResult(OperationStatus.ERROR, troubles=(found,))
-        if self._known is not None and _is_noise(set(scan(site.workspace)) - self._known):
-            return CacheResult(OperationStatus.SKIPPED)
-        return save(
-            site.workspace, site.environment, self._deployment.store, self._deployment.limits
-        )
-
-    def _locate(self) -> Site:
-        """Find out the environment and the folders, the same for every command like this one.
+    def _choose(self, users: Mapping[str, str]) -> Site:
+        """Find the environment and the folders, the same for every command like this one.
 
         Raises:
             CompileCacheError: The environment cannot be told, or there is no place to trust.
             OSError: The same.
         """
-        other = foreign_python(self._command, self._environ) if self._command else None
+        other = foreign_python(self._command, self.environ) if self._command else None
         if other:
             raise EnvironmentUnknownError(
                 self._command,
@@ -212,15 +144,45 @@ class Keeper:
         root = self._deployment.work / f"compilecache-{os.getuid()}"
         make_private(root)  # before anything in it is believed
         environment = detect_environment(
-            self._users, extra=UNGUARDED, compiler_memo=root / "compiler.json"
+            users, extra=UNGUARDED, compiler_memo=root / "compiler.json"
         )
         child = self._relation is Relation.CHILD
-        choose = choose_for_child if child else choose_for_neighbour
-        workspace = choose(root, environment.id, self._users)
-        workspace.prepare(environment.id)
-        if workspace.note:
-            LOGGER.info("compile cache: %s", workspace.note)
+        workspace = (choose_for_child if child else choose_for_neighbour)(
+            root, environment.id, users
+        )
+        for _, reason in workspace.refused:
+            LOGGER.warning("compile cache: neither loaded nor saved: %s", reason)
         return Site(environment, workspace)
+
+    def _restore(self, site: Site, terms: Terms) -> CacheResult:
+        if not site.workspace.areas():
+            return CacheResult(OperationStatus.ERROR, usable=False)
+        self.site = site  # already usable, should the store hang
+        if _drop_what_torn_probes_led_to(site.workspace):
+            LOGGER.warning("compile cache: %s; its entries are dropped", _TORN_PROBE)
+        result = super()._restore(site, terms)
+        if result.status in _WARM:
+            self._known = frozenset(scan(site.workspace))
+        return result
+
+    def _work_at(self, site: Site, terms: Terms) -> None:  # noqa: ARG002  (it is another process)
+        self.site = site
+
+    def _save(self, terms: Terms) -> CacheResult:
+        site = self.site
+        if site is None:
+            return CacheResult(OperationStatus.SKIPPED)
+        if _drop_what_torn_probes_led_to(site.workspace):
+            remedy = "it is healed; start the command again"
+            found = Trouble(str(site.workspace.inductor), _TORN_PROBE, remedy)
+            return CacheResult(OperationStatus.ERROR, troubles=(found,))
+        if self._known is not None and _is_noise(set(scan(site.workspace)) - self._known):
+            return CacheResult(OperationStatus.SKIPPED)
+        return super()._save(terms)
+
+
+def _report(*said: object) -> None:
+    LOGGER.warning("compile cache: %s", ": ".join(map(str, said)))
 
 
 def _why_unsaved(policy: SavePolicy, users: Mapping[str, str]) -> str:
@@ -239,13 +201,13 @@ def _is_noise(news: Collection[str]) -> bool:
     return bool(news) and all("/aotautograd/" in path for path in news)
 
 
-def _drop_what_torn_probes_led_to(workspace: ForeignWorkspace) -> bool:
+def _drop_what_torn_probes_led_to(workspace: Workspace) -> bool:
     """Drop the entries of a workspace in which a probe is torn; whether there was one.
 
     The keys of these processes do not say which instructions torch picked, and a torn probe
     lowers them without a word.
     """
     torn = any(file.probe for file in heal(workspace).torn)
-    if torn:
+    if torn and isinstance(workspace, ForeignWorkspace):
         drop_entries(workspace)
     return torn

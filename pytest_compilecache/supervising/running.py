@@ -19,7 +19,7 @@ from pytest_compilecache.cache.log import LOGGER
 from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.supervising.command import Command, Ended
 from pytest_compilecache.supervising.events import Events, Task
-from pytest_compilecache.supervising.keeping import Keeper
+from pytest_compilecache.supervising.keeping import CommandProcess
 from pytest_compilecache.supervising.readiness import Check, wait_until
 
 _SIGNALLED = 128
@@ -42,7 +42,7 @@ class RunPlan:
     """
 
     command: tuple[str, ...]
-    readiness: Callable[[Keeper], Check]
+    readiness: Callable[[CommandProcess], Check]
     load_seconds: float = 120.0
     ready_seconds: float = 1800.0
     save_seconds: float = 30.0
@@ -78,7 +78,7 @@ class RunOutcome:
         }
 
 
-def run(plan: RunPlan, keeper: Keeper) -> RunOutcome:
+def run(plan: RunPlan, keeper: CommandProcess) -> RunOutcome:
     """Run a command with its cache.
 
     Args:
@@ -102,7 +102,7 @@ class _Run:
         events: The signals of this process.
     """
 
-    def __init__(self, plan: RunPlan, keeper: Keeper, events: Events) -> None:
+    def __init__(self, plan: RunPlan, keeper: CommandProcess, events: Events) -> None:
         self._plan = plan
         self._keeper = keeper
         self._events = events
@@ -132,7 +132,7 @@ class _Run:
 
     def _load(self) -> signal.struct_siginfo | None:
         """Load, as long as that may take; a signal that came meanwhile and asks us to end."""
-        loading = Task(self._keeper.load, self._events)
+        loading = Task(self._keeper.load_here, self._events)
         told = loading.wait(self._plan.load_seconds)
         if told is not None:
             return told
@@ -157,7 +157,7 @@ class _Run:
             return
         if wait_until(plan.readiness(keeper), self._over, plan.ready_seconds):
             self._outcome.ready = True
-            self._outcome.saves["ready"] = keeper.save()
+            self._outcome.saves["ready"] = keeper.save_here()
         elif not self._over.is_set():
             waited = plan.ready_seconds
             LOGGER.warning("compile cache: not ready after %g s; saved at its end", waited)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cache.log import LOGGER
-from pytest_compilecache.supervising.keeping import Keeper
+from pytest_compilecache.supervising.keeping import CommandProcess
 from pytest_compilecache.supervising.readiness import Check, wait_until
 
 _LOADED = frozenset({OperationStatus.SUCCESS, OperationStatus.SKIPPED})
@@ -29,7 +29,7 @@ class WatchPlan:
         save_seconds: How long the save may take.
     """
 
-    readiness: Callable[[Keeper], Check]
+    readiness: Callable[[CommandProcess], Check]
     load_seconds: float = 120.0
     ready_seconds: float = 1800.0
     save_seconds: float = 600.0
@@ -70,14 +70,14 @@ class WatchOutcome:
         }
 
 
-def watch(keeper: Keeper, plan: WatchPlan) -> WatchOutcome:
+def watch(keeper: CommandProcess, plan: WatchPlan) -> WatchOutcome:
     """Load; where the store has nothing, wait for the command to be ready, and save.
 
     Args:
         keeper: The command's cache.
         plan: How.
     """
-    loaded = _within(plan.load_seconds, keeper.load)
+    loaded = _within(plan.load_seconds, keeper.load_here)
     if loaded is None:
         return WatchOutcome(_too_long("load", plan.load_seconds))
     if loaded.status in _LOADED or keeper.site is None:
@@ -89,7 +89,7 @@ def watch(keeper: Keeper, plan: WatchPlan) -> WatchOutcome:
         waited = plan.ready_seconds
         LOGGER.warning("compile cache: not ready after %g s; nothing is saved", waited)
         return WatchOutcome(loaded)
-    saved = _within(plan.save_seconds, keeper.save) or _too_long("save", plan.save_seconds)
+    saved = _within(plan.save_seconds, keeper.save_here) or _too_long("save", plan.save_seconds)
     return WatchOutcome(loaded, ready=True, save=saved)
 
 

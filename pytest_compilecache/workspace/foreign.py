@@ -71,8 +71,10 @@ def choose_for_child(
         environ: The user's variables. The folders that they name are honoured.
     """
     places = places_of_child(root, environment_id, environ)
-    refused = _refusals(environment_id, headers=places.headers, vllm=places.vllm)
-    return replace(places, refused=refused)
+    areas = {"headers": places.headers, "vllm": places.vllm}
+    if environ.get(INDUCTOR):  # it is followed, whatever lies in it
+        areas["unguarded"] = _absolute(environ[INDUCTOR])
+    return _without_refused(places, environment_id, areas)
 
 
 def choose_for_neighbour(
@@ -86,12 +88,16 @@ def choose_for_neighbour(
         environ: The variables of the command.
     """
     places = places_of_neighbour(root, environment_id, environ)
-    inductor = places.inductor
-    refused = _refusals(
-        environment_id, unguarded=inductor, headers=places.headers, vllm=places.vllm
-    )
+    areas = {"unguarded": places.inductor, "headers": places.headers, "vllm": places.vllm}
+    return _without_refused(places, environment_id, areas)
+
+
+def _without_refused(
+    places: ForeignWorkspace, environment_id: str, areas: Mapping[str, Path]
+) -> ForeignWorkspace:
+    refused = _refusals(environment_id, **areas)
     # What is refused is not even locked in: it may belong to another user.
-    used = places.root / "inductor" if "unguarded" in dict(refused) else inductor
+    used = places.root / "inductor" if "unguarded" in dict(refused) else places.inductor
     return replace(places, inductor=used, refused=refused)
 
 
