@@ -24,6 +24,7 @@ from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trou
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
+from pytest_compilecache.workspace.foreign import torch_default
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
@@ -148,8 +149,14 @@ class CompileProcess:
 
     @property
     def users_environ(self) -> dict[str, str]:
-        """The variables without those that we set, here or in a parent process."""
-        return users_environ(self.environ)
+        """The variables without those that we set, here or in a parent process.
+
+        Torch sets the folder's variable to its default by itself, when it first asks for it.
+        """
+        users = users_environ(self.environ)
+        if users.get(INDUCTOR) == str(torch_default(users)):
+            del users[INDUCTOR]
+        return users
 
     def locate(self) -> Site:
         """Where it works, or would: by the variables as they are now.
