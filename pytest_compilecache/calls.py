@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from pytest_compilecache.cache import CacheResult, OperationStatus
 from pytest_compilecache.cache.log import log_result
-from pytest_compilecache.deployment import STORE, Deployment, read_deployment
 from pytest_compilecache.errors import CompileCacheWarning, SettingsError
+from pytest_compilecache.server_settings import ServerSettings, read_server_settings
 from pytest_compilecache.serving import ServerProcess
 from pytest_compilecache.store import open_store
 
@@ -36,8 +36,9 @@ def load_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
     was made for another processor. It may be called again.
 
     Args:
-        store: The store, in place of what ``B10FS_CACHE_DIR`` names. The other
-            settings are environment variables, and the page of the settings lists them.
+        store: The store, in place of what ``COMPILECACHE_STORE`` or ``B10FS_CACHE_DIR`` names.
+            The other settings are environment variables, and the page of the settings lists
+            them.
 
     Returns:
         ``SUCCESS`` when something was brought, ``SKIPPED`` when all that the store holds
@@ -72,7 +73,7 @@ def save_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
     Nothing is deleted from the store but packs that nobody needs any more.
 
     Args:
-        store: The store, in place of what ``B10FS_CACHE_DIR`` names.
+        store: The store, in place of what ``COMPILECACHE_STORE`` or ``B10FS_CACHE_DIR`` names.
 
     Returns:
         ``SUCCESS`` when something was saved, ``SKIPPED`` when nothing is new, and ``ERROR``
@@ -112,19 +113,19 @@ def _save(store: str | os.PathLike[str] | None) -> CacheResult:
     return log_result("save", deployment.store, _process().save(deployment))
 
 
-def _deployment(store: str | os.PathLike[str] | None) -> Deployment:
-    deployment = read_deployment(_process().users_environ)
+def _deployment(store: str | os.PathLike[str] | None) -> ServerSettings:
+    deployment = read_server_settings(_process().users_environ)
     for clamped in deployment.clamped:
         warnings.warn(str(clamped), CompileCacheWarning, stacklevel=_CALLERS_LEVEL)
     if store is not None:
         return replace(deployment, store=os.fspath(store))
     if "://" in deployment.store:
-        _check_url(deployment.store)
+        _check_url(deployment.store, deployment.origins["store"])
     return deployment
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, variable: str) -> None:
     try:
         open_store(url)
     except SettingsError as error:
-        raise SettingsError(STORE, f"{error.subject}: {error.reason}", error.remedy) from None
+        raise SettingsError(variable, f"{error.subject}: {error.reason}", error.remedy) from None

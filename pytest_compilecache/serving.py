@@ -25,10 +25,11 @@ from pytest_compilecache.cache import (
 from pytest_compilecache.cache.log import LOGGER, log_evicted
 from pytest_compilecache.compiling.events import CompileEvent, EventSink
 from pytest_compilecache.compiling.protection import Protection, compiled_before
-from pytest_compilecache.deployment import INDUCTOR, Deployment
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.places import make_private
+from pytest_compilecache.server_settings import ServerSettings
+from pytest_compilecache.settings import INDUCTOR
 from pytest_compilecache.variables import Variables, users_environ
 from pytest_compilecache.workspace.evict import Living, evict
 from pytest_compilecache.workspace.place import Workspace, choose_workspace
@@ -88,7 +89,7 @@ class ServerProcess:
         """The variables without those that we set, here or in a parent process."""
         return users_environ(self._environ)
 
-    def load(self, deployment: Deployment) -> CacheResult:
+    def load(self, deployment: ServerSettings) -> CacheResult:
         """Bring what the workspace lacks from the store, and let torch work there."""
         started = time.perf_counter()
         late = self._work is None and compiled_before()
@@ -97,7 +98,7 @@ class ServerProcess:
         troubles = (_COMPILED_BEFORE_LOAD, *result.troubles) if late else result.troubles
         return replace(result, troubles=troubles, seconds=time.perf_counter() - started)
 
-    def save(self, deployment: Deployment) -> CacheResult:
+    def save(self, deployment: ServerSettings) -> CacheResult:
         """Add what is new in the workspace to the store."""
         started = time.perf_counter()
         stray = self._work is None and compiled_before()
@@ -113,7 +114,7 @@ class ServerProcess:
         work = self._work
         return work.usage.ignoring_this_thread() if work is not None else nullcontext()
 
-    def _save_and_evict(self, deployment: Deployment) -> CacheResult:
+    def _save_and_evict(self, deployment: ServerSettings) -> CacheResult:
         site = self._locate(deployment)
         if self._work is not None:
             self._work.usage.flush()
@@ -133,7 +134,7 @@ class ServerProcess:
             self._work = None
             self._variables.restore()
 
-    def _restore(self, deployment: Deployment) -> CacheResult:
+    def _restore(self, deployment: ServerSettings) -> CacheResult:
         use: SharedWorkspace | None = None
         try:
             site = self._locate(deployment)
@@ -155,7 +156,7 @@ class ServerProcess:
             use.release()
         return result
 
-    def _locate(self, deployment: Deployment) -> Site:
+    def _locate(self, deployment: ServerSettings) -> Site:
         """Find out the environment and its workspace, the same in every process like this one.
 
         Raises:
@@ -184,7 +185,7 @@ class ServerProcess:
         changed = Trouble("save_compile_cache()", reason, remedy)
         return CacheResult(OperationStatus.ERROR, troubles=(changed,))
 
-    def _evict(self, site: Site, deployment: Deployment) -> None:
+    def _evict(self, site: Site, deployment: ServerSettings) -> None:
         """Bring the workspace down to its limit, but for what this process used."""
         with self._lock:
             living = self._work.living_in(site.workspace) if self._work is not None else None
@@ -269,7 +270,7 @@ class _LoggedEvents(EventSink):
         LOGGER.warning("compile cache: vector instructions: %s", event.reason)
 
 
-def _failed(deployment: Deployment, error: Exception) -> CacheResult:
+def _failed(deployment: ServerSettings, error: Exception) -> CacheResult:
     found = trouble(deployment.work, error)
     return CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
 

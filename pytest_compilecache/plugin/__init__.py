@@ -52,9 +52,9 @@ MARK = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Register the options."""
-    options.add_options(parser)
+    options.add_options(parser, pluginmanager)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -98,7 +98,7 @@ def pytest_make_collect_report(
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Collect marked tests twice where the person asked for both ways."""
     session = metafunc.config.stash[SESSION]
-    if session.configured and session.settings.compiled == "both":
+    if session.configured and session.settings.run == "both":
         from pytest_compilecache.plugin.conduct import both_ways  # noqa: PLC0415
 
         both_ways(metafunc)

@@ -88,10 +88,10 @@ class Conduct:
             self._policy.end()
 
     def _runs_eager(self, item: pytest.Item, found: Marked | None) -> bool:
-        way = self._session.settings.compiled if self._session.configured else "on"
-        if way == "off":
+        way = self._session.settings.run if self._session.configured else "compiled"
+        if way == "eager":
             return True
-        if found is None or way == "on":
+        if found is None or way == "compiled":
             return False
         call = getattr(item, "callspec", None)
         chosen = call.params.get(WAY) if call is not None else None

@@ -26,8 +26,8 @@ from pytest_compilecache.compiling.toolchain import Toolchain
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.imports import Callback, ImportWatch
+from pytest_compilecache.save_policy import why_not_saved
 from pytest_compilecache.store import folder_of
-from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.evict import Evicted, evict
 from pytest_compilecache.workspace.heal import set_aside_unloadable
 from pytest_compilecache.workspace.place import Workspace
@@ -142,11 +142,7 @@ class Engine:
     @property
     def unsaved(self) -> str:
         """Why nothing may be saved, or empty."""
-        policy = self._session.settings.save
-        if policy == "auto":
-            trust = judge_build(self._session.users_environ)
-            return "" if trust.may_save else trust.reason
-        return "" if policy == "always" else "--compilecache-save=never"
+        return why_not_saved(self._session.settings.save, self._session.users_environ)
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What went wrong, each only once."""

@@ -40,10 +40,10 @@ class Reporting:
             parts.append(session.workspace.note)
         if settings.store:
             parts.append(f"store {settings.store} (save: {settings.save})")
-        if settings.compiled != "on":
-            parts.append(f"--compiled={settings.compiled}")
-        if settings.fallback != "eager":
-            parts.append(f"--compiled-fallback={settings.fallback}")
+        if settings.run != "compiled":
+            parts.append(f"--compilecache-run={settings.run}")
+        if settings.fallback is not None:
+            parts.append(f"--compilecache-fallback={settings.fallback}")
         if session.variables.sets("TORCHINDUCTOR_CPP_DYNAMIC_THREADS"):
             parts.append("TORCHINDUCTOR_CPP_DYNAMIC_THREADS=1 is set")
         return ["compilecache: " + "; ".join(parts)]

@@ -77,13 +77,13 @@ class CompileSession:
         if self._settings is None:
             from pytest_compilecache.settings import Settings  # noqa: PLC0415
 
-            self._settings = Settings()
+            self._settings = Settings.resolve()
         return self._settings
 
     @property
     def guards_plain_calls(self) -> bool:
         """Whether a person asked that what plain calls cannot compile runs eager."""
-        return self.configured and "fallback" in self.settings.origins
+        return self.configured and self.settings.fallback is not None
 
     def locate(self) -> None:
         """Find out the environment and its workspace, and set the variables, once."""

@@ -37,7 +37,7 @@ def take_part(config: pytest.Config, session: CompileSession) -> Collecting:
 
 
 def _policy(session: CompileSession) -> FallbackPolicy:
-    mode = session.settings.fallback if session.configured else "eager"
-    policy = FallbackPolicy(mode, functools.partial(session.claim, "toolchain"))
+    mode = session.settings.fallback if session.configured else None
+    policy = FallbackPolicy(mode or "eager", functools.partial(session.claim, "toolchain"))
     session.rule = policy
     return policy

@@ -21,13 +21,13 @@ from pytest_compilecache.cache import (
     trouble,
 )
 from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
-from pytest_compilecache.deployment import Deployment
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import EnvironmentUnknownError
 from pytest_compilecache.places import make_private
+from pytest_compilecache.save_policy import why_not_saved
+from pytest_compilecache.server.interpreters import foreign_python
+from pytest_compilecache.server_settings import ServerSettings
 from pytest_compilecache.settings import SavePolicy
-from pytest_compilecache.supervising.interpreters import foreign_python
-from pytest_compilecache.trust import judge_build
 from pytest_compilecache.variables import Variables, users_environ
 from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import (
@@ -87,7 +87,7 @@ class Keeper:
 
     def __init__(
         self,
-        deployment: Deployment,
+        deployment: ServerSettings,
         relation: Relation,
         policy: SavePolicy = "auto",
         command: str = "",
@@ -100,7 +100,7 @@ class Keeper:
         self._users = users_environ(self._environ)
         self._use: SharedWorkspace | None = None
         self._known: frozenset[str] | None = None
-        self.unsaved = _why_unsaved(policy, self._users)
+        self.unsaved = why_not_saved(policy, self._users, option="--save")
         self._loading = False
         self.site: Site | None = None
 
@@ -221,13 +221,6 @@ class Keeper:
         if workspace.note:
             LOGGER.info("compile cache: %s", workspace.note)
         return Site(environment, workspace)
-
-
-def _why_unsaved(policy: SavePolicy, users: Mapping[str, str]) -> str:
-    if policy == "auto":
-        trust = judge_build(users, option="--save")
-        return "" if trust.may_save else trust.reason
-    return "" if policy == "always" else "--save=never"
 
 
 def _is_noise(news: Collection[str]) -> bool:
