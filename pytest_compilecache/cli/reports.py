@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from pytest_compilecache.cli.application import WRONG, json_option, output_of
+from pytest_compilecache.cli.application import WRONG
+from pytest_compilecache.cli.options import json_option, output_of
 from pytest_compilecache.cli.output import say
 from pytest_compilecache.errors import ReportError
 from pytest_compilecache.report.files import markdown

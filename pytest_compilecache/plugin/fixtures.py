@@ -109,7 +109,7 @@ def compiled_model(compile_model: Callable[..., Any], model: Any) -> Any:
 
 @pytest.fixture
 def compilecache_way(request: pytest.FixtureRequest) -> str:
-    """Whether this item of a test runs ``compiled`` or ``eager`` (``--compiled=both``)."""
+    """Whether this item of a test runs ``compiled`` or ``eager`` (``--compilecache-run=both``)."""
     return str(getattr(request, "param", "compiled"))
 
 

@@ -93,7 +93,7 @@ class CompileSession:
         if self._settings is None:
             from pytest_compilecache.settings import Settings  # noqa: PLC0415
 
-            self._settings = Settings()
+            self._settings = Settings.resolve()
         return self._settings
 
     @property
@@ -173,13 +173,9 @@ class CompileSession:
         """Why nothing may be saved, or empty."""
         if self.crashed:
             return f"{self.crashed}; what it was making may be broken"
-        policy = self.settings.save
-        if policy == "auto":
-            from pytest_compilecache.trust import judge_build  # noqa: PLC0415
+        from pytest_compilecache.save_policy import why_not_saved  # noqa: PLC0415
 
-            trust = judge_build(users_environ(os.environ))
-            return "" if trust.may_save else trust.reason
-        return "" if policy == "always" else "--compilecache-save=never"
+        return why_not_saved(self.settings.save, users_environ(os.environ))
 
     def worker_crashed(self, name: str) -> None:
         """Publish nothing that may come from a process that crashed."""

@@ -45,7 +45,6 @@ def keep_entries_apart(
         class_name: The cache.
         folder: Names the folder, at each use.
     """
-
     cache = loaded(module, class_name)
 
     def make(original: Any) -> Any:

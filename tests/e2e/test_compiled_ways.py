@@ -1,4 +1,4 @@
-"""--compiled: marked tests run compiled, eager, or both ways."""
+"""--compilecache-run: marked tests run compiled, eager, or both ways."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def suite(tmp_path: Path) -> Path:
 def test_both_ways_are_two_items_and_what_cannot_be_is_named(
     workers: tuple[str, ...], machine: Machine, suite: Path
 ):
-    run, passed = run_suite(machine, suite, "--compiled=both", *workers)
+    run, passed = run_suite(machine, suite, "--compilecache-run=both", *workers)
     assert run.code == 0, run.out
     assert passed == BOTH
     run.line(
@@ -151,7 +151,7 @@ def test_off_runs_everything_eager_and_loads_nothing_that_compiles(
     machine: Machine, project: Callable[..., Path]
 ):
     folder = project(test_off=OFF)
-    (folder / "pytest.ini").write_text("[pytest]\ncompiled = off\n")
+    (folder / "pytest.ini").write_text("[pytest]\ncompilecache_run = eager\n")
     run = machine.pytest("-W", "ignore", cwd=folder)
     assert run.code == 0, run.out
     assert "ran eager" not in run.out
@@ -172,9 +172,9 @@ NAMES = """
     [
         ("", "", "", 1),
         ("both", "", "", 2),
-        ("both", "on", "", 1),
+        ("both", "compiled", "", 1),
         ("", "both", "", 2),
-        ("off", "on", "--compiled=both", 2),
+        ("eager", "compiled", "--compilecache-run=both", 2),
     ],
 )
 def test_nearer_setting_wins(
@@ -182,17 +182,17 @@ def test_nearer_setting_wins(
     machine: Machine, project: Callable[..., Path],
 ):  # fmt: skip
     folder = project(test_names=NAMES)
-    (folder / "pytest.ini").write_text(f"[pytest]\n{f'compiled = {ini}' if ini else ''}\n")
-    variables = {"COMPILECACHE_COMPILED": variable} if variable else {}
+    (folder / "pytest.ini").write_text(f"[pytest]\n{f'compilecache_run = {ini}' if ini else ''}\n")
+    variables = {"COMPILECACHE_RUN": variable} if variable else {}
     run = machine.pytest(*filter(None, [option]), "-q", "--collect-only", cwd=folder, env=variables)
     assert run.code == 0, run.out
     assert run.out.count("test_names.py::test_it") == items
 
 
 def test_unknown_way_is_refused(machine: Machine, project: Callable[..., Path]):
-    run = machine.pytest("--compiled=maybe", cwd=project(test_names=NAMES))
+    run = machine.pytest("--compilecache-run=maybe", cwd=project(test_names=NAMES))
     assert run.code == 4
-    assert "use one of on, off, both" in run.out
+    assert "use one of compiled, eager, both" in run.out
 
 
 def test_mark_without_the_plugin_is_an_unknown_mark(machine: Machine, project: Callable[..., Path]):

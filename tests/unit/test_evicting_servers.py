@@ -15,9 +15,9 @@ import pytest
 
 from pytest_compilecache import serving
 from pytest_compilecache.cache import OperationStatus
-from pytest_compilecache.deployment import read_deployment
 from pytest_compilecache.limits import MIB, Limits
-from pytest_compilecache.supervising.keeping import Keeper, Relation
+from pytest_compilecache.server.keeping import Keeper, Relation
+from pytest_compilecache.server_settings import read_server_settings
 from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import ForeignWorkspace
 from pytest_compilecache.workspace.sharing import EVICTING_LOCK, sole_use, try_locks
@@ -206,7 +206,7 @@ def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Relatio
     }
 
     def make(relation: Relation) -> Keeper:
-        keeper = Keeper(read_deployment(environ), relation, "always", environ=environ)
+        keeper = Keeper(read_server_settings(environ), relation, "always", environ=environ)
         assert keeper.load().usable
         return keeper
 
@@ -273,5 +273,5 @@ def test_vllms_folder_that_the_user_named_is_not_evicted_from(tmp_path: Path):
 def test_limit_is_that_of_the_plugin_by_default(tmp_path: Path):
     from pytest_compilecache.settings import Settings  # noqa: PLC0415
 
-    limits = read_deployment(deployment_in(tmp_path)).limits
+    limits = read_server_settings(deployment_in(tmp_path)).limits
     assert limits.workspace_bytes == Settings().limits.workspace_bytes == 10_240 * MIB

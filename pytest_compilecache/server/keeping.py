@@ -12,15 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 
 from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
-from pytest_compilecache.deployment import Deployment
 from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.errors import EnvironmentUnknownError
 from pytest_compilecache.patches import Patches
 from pytest_compilecache.places import make_private
 from pytest_compilecache.process import CompileProcess, Site, Terms
+from pytest_compilecache.save_policy import why_not_saved
+from pytest_compilecache.server.interpreters import foreign_python
+from pytest_compilecache.server_settings import ServerSettings
 from pytest_compilecache.settings import SavePolicy
-from pytest_compilecache.supervising.interpreters import foreign_python
-from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.foreign import (
     VLLM,
     ForeignWorkspace,
@@ -65,7 +65,7 @@ class CommandProcess(CompileProcess):
 
     def __init__(
         self,
-        deployment: Deployment,
+        deployment: ServerSettings,
         relation: Relation,
         policy: SavePolicy = "auto",
         command: str = "",
@@ -78,7 +78,7 @@ class CommandProcess(CompileProcess):
         self._command = command
         self._known: frozenset[str] | None = None
         self._loading = False
-        self.unsaved = _why_unsaved(policy, self.users_environ)
+        self.unsaved = why_not_saved(policy, self.users_environ, option="--save")
         limits = deployment.limits
         self._terms = Terms(
             deployment.store, limits, bool(self.unsaved), wait_seconds=limits.lock_seconds
@@ -183,13 +183,6 @@ class CommandProcess(CompileProcess):
 
 def _report(*said: object) -> None:
     LOGGER.warning("compile cache: %s", ": ".join(map(str, said)))
-
-
-def _why_unsaved(policy: SavePolicy, users: Mapping[str, str]) -> str:
-    if policy == "auto":
-        trust = judge_build(users, option="--save")
-        return "" if trust.may_save else trust.reason
-    return "" if policy == "always" else "--save=never"
 
 
 def _is_noise(news: Collection[str]) -> bool:

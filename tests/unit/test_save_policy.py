@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_compilecache.trust import judge_build
+from pytest_compilecache.save_policy import why_not_saved
 
 
 def pull_request(tmp_path: Path, text: str) -> dict[str, str]:
@@ -23,45 +23,50 @@ def origin(name: str) -> str:
     return json.dumps({"pull_request": {"head": {"repo": {"full_name": name}}}})
 
 
+def why(environ: dict[str, str]) -> str:
+    return why_not_saved("auto", environ)
+
+
 def test_own_machine_may_save():
-    assert judge_build({}).may_save
+    assert not why({})
+
+
+def test_always_and_never_hold_whatever_the_build_is():
+    assert not why_not_saved("always", {"CI": "true"})
+    assert why_not_saved("never", {}, option="--save") == "--save=never"
 
 
 @pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch"])
 def test_own_code_on_github_may_save(event: str):
-    assert judge_build({"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event}).may_save
+    assert not why({"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event})
 
 
 def test_own_pull_request_may_save_and_a_forks_may_not(tmp_path: Path):
-    assert judge_build(pull_request(tmp_path, origin("us/project"))).may_save
-    fork = judge_build(pull_request(tmp_path, origin("them/project")))
-    assert not fork.may_save
-    assert "them/project" in fork.reason
+    assert not why(pull_request(tmp_path, origin("us/project")))
+    assert "them/project" in why(pull_request(tmp_path, origin("them/project")))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pull_request": {"head": {"repo": null}}}'])
 def test_pull_request_that_cannot_be_read_may_not_save(text: str, tmp_path: Path):
-    assert not judge_build(pull_request(tmp_path, text)).may_save
+    assert why(pull_request(tmp_path, text))
 
 
 def test_pull_request_target_runs_strangers_code_with_our_rights():
     event = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request_target"}
-    assert not judge_build(event).may_save
+    assert why(event)
 
 
 def test_gitlab_fork_may_not_save():
     own = {"GITLAB_CI": "true", "CI": "true", "CI_PROJECT_PATH": "us/project"}
-    assert judge_build(own).may_save
-    assert judge_build({**own, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "us/project"}).may_save
-    assert not judge_build({**own, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "them/x"}).may_save
+    assert not why(own)
+    assert not why({**own, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "us/project"})
+    assert why({**own, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "them/x"})
 
 
 @pytest.mark.parametrize("name", ["TF_BUILD", "JENKINS_URL", "TEAMCITY_VERSION", "BUILDKITE"])
 def test_ci_that_does_not_call_itself_ci_may_not_save_either(name: str):
-    assert not judge_build({name: "x"}).may_save
+    assert why({name: "x"})
 
 
 def test_ci_that_does_not_tell_may_not_save_and_says_how_to_decide():
-    decision = judge_build({"CI": "true"})
-    assert not decision.may_save
-    assert "--compilecache-save" in decision.reason
+    assert "--compilecache-save" in why({"CI": "true"})

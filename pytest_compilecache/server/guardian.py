@@ -116,10 +116,8 @@ def _send(pids: Iterable[int], number: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    # A libc without it leaves us without the protection that it would be.
-    call = getattr(ctypes.CDLL(None), "prctl", None)
-    if call is not None:
-        call(ctypes.c_int(option), ctypes.c_ulong(value), *(ctypes.c_ulong(0),) * 3)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(ctypes.c_int(option), ctypes.c_ulong(value), *(ctypes.c_ulong(0),) * 3)
 
 
 class _Guardian:
@@ -145,7 +143,7 @@ class _Guardian:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD, _PARENT_DIED})
         adopt_orphans()
         _prctl(_SET_DEATH_SIGNAL, _PARENT_DIED)
-        if os.getppid() != self._parent:  # it died before we asked to be told
+        if os.getppid() != self._parent:  # it died before we asked for its signal
             return
         pid = self._start(command, mask)
         if pid:
@@ -182,30 +180,32 @@ class _Guardian:
                 _send({pid}, signal.SIGKILL)
                 self._deadline = seconds = None
             if seconds is None:
-                told: signal.struct_siginfo | None = signal.sigwaitinfo(waited_for)
+                came: signal.struct_siginfo | None = signal.sigwaitinfo(waited_for)
             else:
-                told = signal.sigtimedwait(waited_for, seconds)
-            if told is None:
+                came = signal.sigtimedwait(waited_for, seconds)
+            if came is None:
                 continue
-            if told.si_signo == _PARENT_DIED:
+            if came.si_signo == _PARENT_DIED:
                 return None
-            if told.si_signo != signal.SIGCHLD:
-                self._pass_on(pid, told)
+            if came.si_signo != signal.SIGCHLD:
+                self._pass_on(pid, came)
             elif (status := _reap(pid)) is not None:
                 return status
 
-    def _pass_on(self, pid: int, told: signal.struct_siginfo) -> None:
-        # What the terminal, or somebody else, sent to all of our group has reached it.
-        if told.si_pid != self._parent or told.si_code > 0:
+    def _pass_on(self, pid: int, came: signal.struct_siginfo) -> None:
+        # What the terminal, or another process, sent to all of our group has reached it.
+        if came.si_pid != self._parent or came.si_code > 0:
             return
-        _send({pid}, told.si_signo)
-        if self._kill_after is not None and told.si_signo in ENDING and self._deadline is None:
+        _send({pid}, came.si_signo)
+        # Ignored, as by nohup, it asks neither us nor the command to end.
+        ends = came.si_signo in ENDING and signal.getsignal(came.si_signo) != signal.SIG_IGN
+        if self._kill_after is not None and ends and self._deadline is None:
             self._deadline = time.monotonic() + self._kill_after
 
     def _say(self, **facts: object) -> None:
         try:
             os.write(self._report, json.dumps(facts).encode() + b"\n")
-        except OSError:  # nobody listens any more
+        except OSError:  # run has ended
             return
 
 
