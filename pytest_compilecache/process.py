@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.workspace.foreign import torch_default
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
 from pytest_compilecache.workspace.sharing import SharedWorkspace

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_compilecache.cache.restoring import explain, restore_from
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.cache.saving import save_to
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.store import ReadOnlyStore, folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.workspace.heal import Healed, TornFile, heal

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pytest_compilecache._filesystem import read_unnoticed
-from pytest_compilecache.cache.results import Trouble, trouble
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackReader
+from pytest_compilecache.results import Trouble, trouble
 from pytest_compilecache.store.catalog import Catalog, PackRef
 from pytest_compilecache.store.merging import LivePack, packs_to_merge
 from pytest_compilecache.workspace.duplicates import Entries

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_compilecache.cache.placing import Placing
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, nearest
 from pytest_compilecache.errors import CompileCacheError, PackError, StoreError, WorkspaceError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackFile, PackReader
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.store.catalog import Catalog, PackRef
 from pytest_compilecache.workspace.duplicates import MAX_COMPARED_BYTES, Entries
 from pytest_compilecache.workspace.heal import Healed

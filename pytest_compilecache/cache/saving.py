@@ -21,7 +21,6 @@ from pytest_compilecache.cache.planning import (
     read_contents,
     recency,
 )
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
@@ -32,6 +31,7 @@ from pytest_compilecache.pack import (
     PackTooLargeError,
     WrittenPack,
 )
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.store.base import StoreAccessError
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.overdue import is_overdue

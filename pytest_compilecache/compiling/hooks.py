@@ -195,12 +195,12 @@ class ProcessHooks:
     def _compile_graph(self, *args: Any, **kwargs: Any) -> Any:
         return self.graphs.compile(*args, **kwargs)
 
-    def new_test(self, rule: Rule, contracts: Contracts, **asked: Any) -> TestRun:
+    def new_test(self, rule: Rule, contracts: Contracts | None, **asked: Any) -> TestRun:
         """A test that is about to run in the innermost session.
 
         Args:
             rule: What a failure to compile means in it.
-            contracts: What must hold of it.
+            contracts: What must hold of it, or None where nothing must.
             **asked: The other arguments of ``TestRun``.
         """
         return TestRun(

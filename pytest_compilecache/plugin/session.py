@@ -17,12 +17,12 @@ from pytest_compilecache.import_hook import ImportHook
 from pytest_compilecache.patches import Patches, users_environ
 
 if TYPE_CHECKING:
-    from pytest_compilecache.cache.results import CacheResult, Trouble
     from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
     from pytest_compilecache.compiling.recorder import Recorder
     from pytest_compilecache.compiling.testrun import TestRun
     from pytest_compilecache.compiling.toolchain import Toolchain
     from pytest_compilecache.process import CompileProcess, Site, Terms
+    from pytest_compilecache.results import CacheResult, Trouble
     from pytest_compilecache.settings import Settings
     from pytest_compilecache.workspace.evict import Evicted
 
@@ -294,7 +294,7 @@ class CompileSession:
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What went wrong, each only once."""
-        from pytest_compilecache.cache.results import trouble  # noqa: PLC0415
+        from pytest_compilecache.results import trouble  # noqa: PLC0415
 
         found = [trouble(subject, error) for subject, error in self._failures]
         for result in (self.restored, self.saved):
@@ -319,7 +319,7 @@ class CompileSession:
 
 
 def _no_store(store: str) -> Trouble:
-    from pytest_compilecache.cache.results import Trouble  # noqa: PLC0415
+    from pytest_compilecache.results import Trouble  # noqa: PLC0415
 
     remedy = "check its path, or let a session save to it"
     return Trouble(store, "the store does not exist", remedy)

@@ -94,10 +94,8 @@ class Testing:
         self.session.guard.call("pytest_runtest_logreport", self._add, report)
 
     def _begin(self, item: pytest.Item) -> None:
-        from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
-
         self._item = item
-        found = marked(item) if is_marked(item) else None
+        found = _marked(item)
         eager = self._runs_eager(item, found)
         if self.session.started or found or eager:
             self.add_outside(self.session.drain())
@@ -112,23 +110,21 @@ class Testing:
 
     def running(self, item: pytest.Item) -> TestRun:
         """What is known of the running test."""
-        from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
-
         if self.session.run is None:
-            found = marked(item) if is_marked(item) else None
-            self.session.run = self._new_run(item, found, eager=False)
+            self.session.run = self._new_run(item, _marked(item), eager=False)
         self.session.run.begin()
         return self.session.run
 
     def _new_run(self, item: pytest.Item, found: Marked | None, *, eager: bool) -> TestRun:
-        from pytest_compilecache.compiling.contracts import Contracts  # noqa: PLC0415
         from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
 
         settings = self.session.settings if self.session.configured else None
         mode = (found.fallback if found else None) or (settings.fallback if settings else None)
-        contracts = found.contracts if found else Contracts()
+        contracts = found.contracts if found else None
         if mode == "fail":
-            contracts = replace(contracts, never_eager=True)
+            from pytest_compilecache.compiling.contracts import Contracts  # noqa: PLC0415
+
+            contracts = replace(contracts or Contracts(), never_eager=True)
         isolation = (found.isolation if found else None) or (
             settings.isolation if settings else "none"
         )
@@ -142,7 +138,7 @@ class Testing:
 
     def _judge(self) -> list[str]:
         run = self.session.run
-        if run is None or not run.contracts.any or run.eager:
+        if run is None or run.contracts is None or not run.contracts.any or run.eager:
             return []
         run.breaches = run.contracts.breaches(self.record_so_far())
         return run.breaches
@@ -263,6 +259,14 @@ class Testing:
             item.warn(warning)
         else:
             warnings.warn(warning, stacklevel=2)
+
+
+def _marked(item: pytest.Item) -> Marked | None:
+    if item.get_closest_marker("compiled") is None:
+        return None  # most tests are not, and need not load what reads the mark
+    from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
+
+    return marked(item) if is_marked(item) else None
 
 
 def _skipped(reason: str) -> BaseException:

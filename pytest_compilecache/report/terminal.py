@@ -88,8 +88,10 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
     if not (all_of_it.count("hit") or all_of_it.count("miss") or all_of_it.builds):
         graphs = _number(all_of_it.graphs, "graph")
         return Line(f"nothing came from the cache or went into it: {graphs} captured{asked}")
+    if not (figures.cold() or figures.outside.built or figures.outside.count("miss")):
+        return _nothing_cold(figures, f"{what}{_origin(outcome)}{asked}")
     cold = f"{len(figures.cold())} of {_number(len(figures.expected), 'compiled test')} cold"
-    if not figures.expected:
+    if not figures.cold():
         cold = "what was compiled outside of tests"
     return Line(
         f"not warm: {cold}, "
@@ -97,6 +99,20 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
         f"{_seconds(all_of_it.seconds)} spent compiling{_origin(outcome)}{asked}",
         "bad" if _eager(all_of_it) else "plain",
     )
+
+
+def _nothing_cold(figures: SessionFigures, what: str) -> Line:
+    """The verdict where nothing had to be built, and still not all came from the cache."""
+    record = figures.sum
+    kinds: tuple[tuple[EventKind, str], ...] = (
+        ("bypass", "not cacheable"),
+        ("fallback", "eager after a failure to compile"),
+        ("limit", "eager past a recompile limit"),
+    )
+    counts = [f"{record.count(kind)} {words}" for kind, words in kinds if record.count(kind)]
+    tests = _number(len(figures.expected), "compiled test")
+    tone: Tone = "bad" if _eager(record) else "plain"
+    return Line(f"nothing cold in {tests}: {what}; {', '.join(counts) or 'no hit'}", tone)
 
 
 def _eager(record: CompileRecord) -> bool:
@@ -165,9 +181,7 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
         first = f"{torn[0].path}: {torn[0].reason}"
         more = f" and {len(torn) - 1} more" if len(torn) > 1 else ""
         files = _number(len(torn), "file")
-        yield Line(
-            f"healed: {files} left torn by a killed process, now in quarantine ({first}{more})"
-        )
+        yield Line(f"healed: {files} torn, now in quarantine ({first}{more})")
 
 
 def _one_way(outcome: Outcome) -> Iterator[Line]:

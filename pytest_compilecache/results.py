@@ -6,10 +6,12 @@ import enum
 import errno
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_compilecache.errors import CompileCacheError
-from pytest_compilecache.workspace.heal import TornFile
+
+if TYPE_CHECKING:
+    from pytest_compilecache.workspace.heal import TornFile
 
 
 class OperationStatus(enum.Enum):
@@ -82,6 +84,8 @@ class CacheResult:
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> CacheResult:
         """The inverse of ``to_mapping``, also after a journey through JSON."""
+        from pytest_compilecache.workspace.heal import TornFile  # noqa: PLC0415
+
         return cls(
             **{
                 **values,
