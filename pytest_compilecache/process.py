@@ -292,17 +292,18 @@ class CompileProcess:
         if self._usage is not None:
             self._usage.flush()
 
-    def crashed(self) -> None:
-        """Remember that what was made here since the load must not be published.
+    def crashed(self, since: int) -> None:
+        """Remember that what was made here since a time must not be published.
 
         A process died of it, or while it made it; machine code of which a process dies must
         not reach others.
+
+        Args:
+            since: The time, in nanoseconds since 1970.
         """
-        site = self.site
-        if site is None:
-            return
+        site = self.locate()
         known = list(_crashes(site.workspace))[-_MAX_CRASHES:]
-        record = [*known, (self._since, time.time_ns() + _CLOCKS_APART)]
+        record = [*known, (since - _CLOCKS_APART, time.time_ns() + _CLOCKS_APART)]
         with contextlib.suppress(OSError):
             (site.workspace.state / _CRASHES).write_text(json.dumps(record), encoding="utf-8")
 

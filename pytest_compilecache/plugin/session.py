@@ -7,6 +7,7 @@ torch. Nothing here raises into pytest or torch: after an error, all is off.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,7 @@ class CompileSession:
         self.guard = Guard(self.failed)
         self.crashed = ""
         self.on_torch: Callable[[], object] = _nothing
+        self._began = time.time_ns()
         self._settings = settings
         self._process: CompileProcess | None = None
         self._recorder: Recorder | None = None
@@ -192,7 +194,7 @@ class CompileSession:
         if site is None or not site.workspace.inductor.is_dir():
             return
         if self.crashed:
-            self.process.crashed()
+            self.process.crashed(self._began)
         if self.settings.store is not None and not self.unsaved:
             self.saved = self.process.save(self._terms())
         self.process.release()
