@@ -104,6 +104,7 @@ class Terms:
         limits: What may be taken.
         read_only: Whether the store is left as it is.
         wait_seconds: How long to wait for another process that restores.
+        most_seconds: How long a load, a save or an eviction may take; a store may hang.
         variables: Further variables to set where the user does not.
     """
 
@@ -111,6 +112,7 @@ class Terms:
     limits: Limits
     read_only: bool = False
     wait_seconds: float = 10.0
+    most_seconds: float = 120.0
     variables: tuple[tuple[str, str], ...] = ()
 
 
@@ -199,7 +201,10 @@ class CompileProcess:
         use = SharedWorkspace(site.workspace, site.environment.id)
         try:
             use.acquire()
-            result = self._restore_once(site, terms, marker)
+            result = self._in_time("load", terms, lambda: self._restore_once(site, terms, marker))
+            if result is None:  # the workspace may be in order all the same
+                there = site.workspace.inductor.is_dir()
+                result = _too_long("load", terms, usable=there)
         except BaseException:
             use.release()
             raise
@@ -311,7 +316,9 @@ class CompileProcess:
         """Add what is new in the workspace to the store."""
         started = time.perf_counter()
         try:
-            result = self._save(terms)
+            result = self._in_time("save", terms, lambda: self._save(terms))
+            if result is None:
+                result = _too_long("save", terms)
         except Exception as error:  # noqa: BLE001  (fails open)
             result = failed(terms.store or "the compile cache", error)
         return replace(result, seconds=time.perf_counter() - started)
@@ -337,7 +344,12 @@ class CompileProcess:
             )
 
     def evict(self, limits: Limits) -> Evicted | None:
-        """Bring the workspace down to its limit, but for what this process used."""
+        """Bring the workspace down to its limit, but for what this process used.
+
+        Raises:
+            CompileCacheError: It cannot be told where it works.
+            OSError: The same.
+        """
         from pytest_compilecache.workspace.evict import Living, evict  # noqa: PLC0415
 
         with self._lock:
@@ -362,6 +374,30 @@ class CompileProcess:
             self._usage = None
             self.site = None
 
+    def _in_time(
+        self, what: str, terms: Terms, function: Callable[[], CacheResult]
+    ) -> CacheResult | None:
+        """What a function returns, or None when it takes too long.
+
+        It then goes on beside, and ends with this process: what it writes is whole or not there.
+        """
+        ended: list[CacheResult | BaseException] = []
+
+        def run() -> None:
+            try:
+                ended.append(function())
+            except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+                ended.append(error)
+
+        thread = threading.Thread(target=run, name=f"compilecache-{what}", daemon=True)
+        thread.start()
+        thread.join(terms.most_seconds)
+        if not ended:
+            return None
+        if isinstance(ended[0], BaseException):
+            raise ended[0]
+        return ended[0]
+
     def _used(self) -> AbstractSet[str]:
         self.flush()
         return self._usage.marked if self._usage is not None else frozenset()
@@ -376,6 +412,13 @@ def failed(subject: object, error: Exception) -> CacheResult:
     """The result of what an error ended."""
     found = trouble(subject, error)
     return CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
+
+
+def _too_long(what: str, terms: Terms, *, usable: bool = False) -> CacheResult:
+    reason = f"the {what} has not ended after {terms.most_seconds:g} s, so it is not waited for"
+    remedy = "see whether the store or its file system hangs"
+    late = Trouble(terms.store or "the workspace", reason, remedy)
+    return CacheResult(OperationStatus.ERROR, troubles=(late,), usable=usable)
 
 
 def read_marker(marker: Path | None) -> CacheResult | None:
