@@ -32,17 +32,6 @@ from pytest_compilecache.compiling.private._dynamo import (
     set_recompile_limit,
     turned_off_by,
 )
-from pytest_compilecache.compiling.private._eager import (
-    base_of,
-    compiles_itself,
-    draws_eager_random_numbers,
-    eager_random_numbers,
-    is_wrapper,
-    mark_wrapper,
-    mode_options,
-    original_of,
-    pytree_children,
-)
 from pytest_compilecache.compiling.private._figures import (
     GraphBreakReader,
     MetricsReader,
@@ -96,6 +85,17 @@ from pytest_compilecache.compiling.private._skipped import (
     note_eager_modules,
 )
 from pytest_compilecache.compiling.private._warnings import hide_gradient_warnings
+from pytest_compilecache.torchhooks.compiled import (
+    base_of,
+    compiles_itself,
+    draws_eager_random_numbers,
+    eager_random_numbers,
+    is_wrapper,
+    mark_wrapper,
+    mode_options,
+    original_of,
+    pytree_children,
+)
 
 __all__ = [
     "AUTOGRAD_CACHE",

@@ -10,7 +10,6 @@ from types import CodeType, FrameType
 from typing import Any
 
 from pytest_compilecache.compiling.private._dynamo import current_stance, dynamo_setting
-from pytest_compilecache.compiling.private._eager import mark_wrapper
 from pytest_compilecache.compiling.private._frames import count_compiled_frames
 from pytest_compilecache.compiling.private._names import (
     CONVERT_FRAME,
@@ -20,6 +19,7 @@ from pytest_compilecache.compiling.private._names import (
     loaded,
     put,
 )
+from pytest_compilecache.torchhooks.compiled import mark_wrapper
 
 TURNED_OFF = "turned off"
 _MODE = "a TorchDispatchMode is in force, under which Dynamo compiles nothing"

@@ -1,0 +1,1 @@
+"""The private names of torch, one file for each place in torch that we look into or change."""
