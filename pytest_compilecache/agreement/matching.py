@@ -50,14 +50,13 @@ def assert_matches_eager(
         compiled: A model or function that ``torch.compile`` has compiled, or one that is
             still to be; for the latter, ``compile`` does it.
         *args: Arguments of the call.
-        eager: What to agree with, instead of the same code run eager. Then ``compiled``
-            is taken as it is.
+        eager: What to agree with instead; then ``compiled`` is taken as it is.
         gradients: Whether to compare the gradients of parameters and of arguments that
             require one, for random cotangents of all outputs. ``None``: where an
             output has one. ``True``: it is an error if none has.
         rtol: Relative tolerance. By default what ``torch.testing.assert_close`` takes for
             the type of each tensor, and beyond that a small multiple of eager's own
-            error, computed in float64. What is given is obeyed as it is.
+            error against float64. What is given is obeyed as it is.
         atol: Absolute tolerance; likewise.
         strides: Whether strides must be equal.
         seed: Seed of both runs; ``None`` starts both from the generators as they are.

@@ -90,14 +90,15 @@ class Nudge:
     """Moves each value by one rounding step up, down, or not: so rounding errors differ."""
 
     def __init__(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator("cpu").manual_seed(seed)
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         """The nudged tensor; the n-th of two with one seed are nudged alike."""
         if tensor.dtype not in WIDE or tensor.layout is not torch.strided or tensor.is_nested:
             return tensor
-        steps = torch.randint(-1, 2, tensor.shape, generator=self._generator).to(tensor.device)
-        return (tensor * (1 + steps * torch.finfo(tensor.dtype).eps)).to(tensor.dtype)
+        steps = torch.randint(-1, 2, tensor.shape, generator=self._generator, device="cpu")
+        factors = 1 + steps.to(tensor.device) * torch.finfo(tensor.dtype).eps
+        return (tensor * factors).to(tensor.dtype)
 
 
 @dataclass(slots=True)
@@ -110,9 +111,9 @@ class Cotangents:
         """The cotangent of an output."""
         key = (path, output.shape)
         if key not in self._drawn:
-            generator = torch.Generator().manual_seed(_COTANGENT_SEED + len(self._drawn))
+            generator = torch.Generator("cpu").manual_seed(_COTANGENT_SEED + len(self._drawn))
             kind = torch.complex64 if output.is_complex() else torch.float32
-            drawn = torch.randn(output.shape, generator=generator, dtype=kind)
+            drawn = torch.randn(output.shape, generator=generator, dtype=kind, device="cpu")
             # Rounded as the output is, so that wider runs multiply by the same.
             self._drawn[key] = drawn.to(output.dtype)
         return self._drawn[key].to(device=output.device, dtype=output.dtype)

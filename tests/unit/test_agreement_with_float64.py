@@ -220,6 +220,15 @@ def test_gradient_that_is_wrong_is_found(factor: float):
     assert said.startswith("gradient of argument 0")
 
 
+def test_model_that_computes_something_else_in_float64_does_not_excuse_what_is_wrong():
+    def eager(x):
+        return x * 2 if x.dtype is torch.float32 else x * 3
+
+    x = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    assert not judged(lambda x: x + x, eager, x)
+    assert "elements differ" in judged(lambda x: x * 2.01, eager, x)
+
+
 def test_small_gradient_that_is_wrong_is_found_where_random_numbers_forbid_float64():
     """However long a sum is, what is allowed stays small beside the gradients themselves."""
 
