@@ -7,7 +7,7 @@ and eager disagree, and shrink it to the smallest. It needs the extra ``hypothes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -307,7 +307,7 @@ def seeded_tensor(
     if layout not in _possible_layouts(tuple(shape)):
         raise ValueError(f"shape {tuple(shape)} cannot be {layout}")
     values = _values(tuple(shape), dtype, seed, low, high)
-    return _ARRANGED[layout](values).requires_grad_(requires_grad)
+    return _arranged(values, layout).requires_grad_(requires_grad)
 
 
 def _values(
@@ -329,33 +329,15 @@ def _values(
     return (least + width * uniform).to(dtype)
 
 
-def _contiguous(values: torch.Tensor) -> torch.Tensor:
+def _arranged(values: torch.Tensor, layout: Layout) -> torch.Tensor:
+    if layout == "channels_last":
+        return values.contiguous(memory_format=_CHANNELS_LAST[values.dim()])
+    if layout == "transposed":
+        return values.transpose(-1, -2).contiguous().transpose(-1, -2)
+    if layout == "sliced":
+        *sides, last = values.shape
+        larger = values.new_zeros((*sides, 2 * last + 1))
+        return larger[..., 1::2].copy_(values)
+    if layout == "expanded" and values.shape[0]:
+        return values[:1].clone().expand(values.shape)
     return values
-
-
-def _channels_last(values: torch.Tensor) -> torch.Tensor:
-    return values.contiguous(memory_format=_CHANNELS_LAST[values.dim()])
-
-
-def _transposed(values: torch.Tensor) -> torch.Tensor:
-    return values.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _sliced(values: torch.Tensor) -> torch.Tensor:
-    *sides, last = values.shape
-    larger = values.new_zeros((*sides, 2 * last + 1))
-    sliced = larger[..., 1::2]
-    return sliced.copy_(values)
-
-
-def _expanded(values: torch.Tensor) -> torch.Tensor:
-    return values[:1].clone().expand(values.shape) if values.shape[0] else values
-
-
-_ARRANGED: dict[Layout, Callable[[torch.Tensor], torch.Tensor]] = {
-    "contiguous": _contiguous,
-    "channels_last": _channels_last,
-    "transposed": _transposed,
-    "sliced": _sliced,
-    "expanded": _expanded,
-}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import operator
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -197,18 +198,13 @@ def _stateful(roots: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refill(container: Any, content: Any) -> None:
-    if _holds(container, content):
+    now, then = _parts(container), _parts(content)
+    if len(now) == len(then) and all(map(operator.is_, now, then)):
         return
     container.clear()
     container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
 
 
-def _holds(container: Any, content: Any) -> bool:
-    if len(container) != len(content):
-        return False
-    if isinstance(container, set):
-        return all(item in container for item in content)
-    if isinstance(container, dict):
-        pairs = zip(container.items(), content.items(), strict=True)
-        return all(key == kept and value is held for (key, value), (kept, held) in pairs)
-    return all(item is held for item, held in zip(container, content, strict=True))
+def _parts(container: Any) -> list[Any]:
+    is_dict = isinstance(container, dict)
+    return [*container.keys(), *container.values()] if is_dict else list(container)

@@ -31,7 +31,7 @@ class Bag:
         self.held = held
 
 
-def test_wrong_output_is_found_and_told_with_its_path_and_figures():
+def test_wrong_output_is_reported_with_its_path_and_figures():
     def f(x):
         return {"logits": [x * 1, None, 3], "loss": x.sum()}
 
