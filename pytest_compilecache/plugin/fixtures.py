@@ -85,7 +85,7 @@ def assert_matches_eager(
     mark says; one that is compiled already is taken as it is. All of its arguments
     are those of ``pytest_compilecache.assert_matches_eager``.
     """
-    from pytest_compilecache.compiling.agreement import (  # noqa: PLC0415
+    from pytest_compilecache.agreement import (  # noqa: PLC0415
         assert_matches_eager,
         drawing_as_eager,
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pytest_compilecache.compiling.comparing import Difference, Tolerance, differences
-from pytest_compilecache.compiling.copying import Arguments
+from pytest_compilecache.agreement.judging import Difference, Judge, Tolerance, one_line
+from pytest_compilecache.agreement.running import Call, Generators, Run, seed_generators
+from pytest_compilecache.agreement.state import roots_of, save_state
+from pytest_compilecache.agreement.values import Arguments
 from pytest_compilecache.compiling.options import CompileOptions
-from pytest_compilecache.compiling.precision import nearer_to_float64
-from pytest_compilecache.compiling.running import Call, Generators, Run, seed_generators
-from pytest_compilecache.compiling.state import roots_of, save_state
 from pytest_compilecache.errors import DisagreementError, NotComparableError
-from pytest_compilecache.torchhooks import compiled as compiled_objects
+from pytest_compilecache.torchhooks import compiled as torch_compiled
 from pytest_compilecache.torchhooks import stances
 
 _NAMED = 4
@@ -51,13 +50,13 @@ def assert_matches_eager(
         compiled: A model or function that ``torch.compile`` has compiled, or one that is
             still to be; for the latter, ``compile`` does it.
         *args: Arguments of the call.
-        eager: What to agree with, instead of the same code run eager. Then ``compiled``
-            is taken as it is.
+        eager: What to agree with instead; then ``compiled`` is taken as it is.
         gradients: Whether to compare the gradients of parameters and of arguments that
             require one, for random cotangents of all outputs. ``None``: where an
             output has one. ``True``: it is an error if none has.
-        rtol: Relative tolerance; by default what ``torch.testing.assert_close`` takes
-            for the type of each tensor.
+        rtol: Relative tolerance. By default what ``torch.testing.assert_close`` takes for
+            the type of each tensor, and beyond that a small multiple of eager's own
+            error against float64. What is given is obeyed as it is.
         atol: Absolute tolerance; likewise.
         strides: Whether strides must be equal.
         seed: Seed of both runs; ``None`` starts both from the generators as they are.
@@ -72,7 +71,8 @@ def assert_matches_eager(
     """
     pair = _Pair.of(compiled, eager, compile)
     arguments = Arguments(args, kwargs)
-    roots = {**roots_of(pair.original), **arguments.modules()}
+    modules = (leaf for leaf in arguments.leaves() if isinstance(leaf.value, torch.nn.Module))
+    roots = {**roots_of(pair.original), **{leaf.path: leaf.value for leaf in modules}}
     found = Generators.read()
     try:
         if seed is not None:
@@ -85,58 +85,50 @@ def assert_matches_eager(
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """What is compared.
+    """What is compared."""
 
-    Attributes:
-        original: The model or function in which the state is found.
-        eager: Runs it eager.
-        make_compiled: Gives what runs it compiled.
-        ours: Whether it is compiled here.
-    """
-
+    # The model or function in which the state is found.
     original: Any
     eager: Callable[..., Any]
     make_compiled: Callable[[], Callable[..., Any]]
-    ours: bool
+    compiled_here: bool
 
     @classmethod
     def of(
         cls, compiled: Any, eager: Callable[..., Any] | None, compiler: Callable[[Any], Any] | None
     ) -> _Pair:
-        original = compiled_objects.original_of(compiled)
+        original = torch_compiled.original_of(compiled)
         if eager is not None or original is not None or _holds_compiled(compiled):
             candidates = (eager, original, compiled)
             reference = next(each for each in candidates if each is not None)
-            return cls(reference, _eager(reference), lambda: compiled, ours=False)
-        return cls(compiled, _eager(compiled), lambda: (compiler or _compile)(compiled), ours=True)
+            return cls(reference, _eager(reference), lambda: compiled, compiled_here=False)
+        compiler = compiler or _compile
+        return cls(compiled, _eager(compiled), lambda: compiler(compiled), compiled_here=True)
 
 
 def _compare(pair: _Pair, call: Call, tolerance: Tolerance) -> None:
     eager = call.run(pair.eager)
     try:
-        call.before.restore()
         compiled = _run_compiled(pair, call, eager)
         _raise_errors(eager, compiled)
-        if call.gradients and not eager.differentiated:
+        if call.gradients and not eager.has_gradients:
             raise NotComparableError(
                 "the gradients",
                 "no output has one, or nothing requires one",
                 "let a parameter or an argument require one, and torch.is_grad_enabled()",
             )
-        found = list(differences(eager.leaves, compiled.leaves, tolerance))
+        found = list(Judge(call, pair.eager, eager, tolerance).differences(compiled))
         if found:
-            call.before.restore()
-            nearer = nearer_to_float64(found[0], call, pair.eager, drew=eager.drew)
-            raise _disagreement(found, nearer, _LOOK if pair.ours or not eager.drew else _DREW)
+            drew_others = eager.drew_random_numbers and not pair.compiled_here
+            raise _disagreement(found, _DREW if drew_others else _LOOK)
     finally:
         eager.state.restore()
 
 
 def _run_compiled(pair: _Pair, call: Call, eager: Run) -> Run:
-    # Only where there are random numbers: it is in the keys of torch's caches.
-    same_numbers = (
-        compiled_objects.eager_random_numbers() if eager.drew else contextlib.nullcontext()
-    )
+    # Only where there are random numbers: the setting is in the keys of torch's caches.
+    drew = eager.drew_random_numbers
+    same_numbers = torch_compiled.eager_random_numbers() if drew else contextlib.nullcontext()
     with same_numbers:
         return call.run(pair.make_compiled())
 
@@ -147,30 +139,28 @@ def _raise_errors(eager: Run, compiled: Run) -> None:
         if compiled.error is not None:
             raise compiled.error
         return
-    text = f"{type(eager.error).__name__}: {eager.error}"
+    text = _named(eager.error)
     if compiled.error is None:
         raise DisagreementError("the call", f"eager raises, compiled does not\n  {text}", _LOOK)
-    if not _same_error(eager.error, compiled.error):
-        other = f"{type(compiled.error).__name__}: {compiled.error}"
+    expected = isinstance(compiled.error, type(eager.error))
+    if not (expected or torch_compiled.is_dynamos(compiled.error)):
+        other = _named(compiled.error)
         reason = f"eager and compiled raise different errors\n  eager {text}\n  compiled {other}"
         raise DisagreementError("the call", reason, _LOOK) from compiled.error
     raise eager.error
 
 
-def _same_error(eager: Exception, compiled: Exception) -> bool:
-    """Whether compiled raised what eager raised, or Dynamo says that the user's code did."""
-    return isinstance(compiled, type(eager)) or type(compiled).__module__ == "torch._dynamo.exc"
+def _named(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
 
 
-def _disagreement(found: list[Difference], nearer: str, look: str) -> DisagreementError:
+def _disagreement(found: list[Difference], look: str) -> DisagreementError:
     first, *others = found
-    lines = [first.reason]
-    if nearer:
-        lines.append(f"  {nearer}")
+    reason = first.reason
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        lines.append(f"  also: {', '.join(each.path for each in others[:_NAMED])}{more}")
-    return DisagreementError(first.path, "\n".join(lines), look)
+        reason += f"\n  also: {', '.join(each.path for each in others[:_NAMED])}{more}"
+    return DisagreementError(first.path, reason, look)
 
 
 def drawing_as_eager(options: CompileOptions) -> dict[str, Any]:
@@ -182,9 +172,9 @@ def drawing_as_eager(options: CompileOptions) -> dict[str, Any]:
     Args:
         options: How the model is compiled otherwise.
     """
-    if options.backend != "inductor" or not compiled_objects.draws_eager_random_numbers():
+    if options.backend != "inductor" or not torch_compiled.draws_eager_random_numbers():
         return {}
-    inductor = {**compiled_objects.mode_options(options.mode), **(options.options or {})}
+    inductor = {**torch_compiled.mode_options(options.mode), **(options.options or {})}
     return {"mode": None, "options": {**inductor, "fallback_random": True}}
 
 
@@ -194,25 +184,17 @@ def _compile(target: Any) -> Any:
 
 def _eager(target: Callable[..., Any]) -> Callable[..., Any]:
     def run_eager(*args: Any, **kwargs: Any) -> Any:
-        with _force_eager():
+        with stances.ForceEager():  # for what is compiled inside of a model as well
             return target(*args, **kwargs)
 
     return run_eager
-
-
-@contextlib.contextmanager
-def _force_eager() -> Iterator[None]:
-    """Also what is compiled inside of a model runs eager."""
-    with stances.ForceEager():
-        yield
 
 
 def _holds_compiled(target: Any) -> bool:
     """Whether parts of a module are compiled, or it compiles itself."""
     if not isinstance(target, torch.nn.Module):
         return False
-    modules = list(target.modules())
     return any(
-        compiled_objects.compiles_itself(each) or compiled_objects.original_of(each) is not None
-        for each in modules
+        torch_compiled.compiles_itself(each) or torch_compiled.original_of(each) is not None
+        for each in target.modules()
     )

@@ -1,22 +1,26 @@
 """What a model or function keeps between calls: found, saved, and given back.
 
-It is never copied to another model: compiled and eager code share it. Every run
-starts from what was saved, in the same objects.
+It is never copied to another model. Compiled and eager code share it, and every run starts
+from what was saved, in the same objects.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import operator
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
+from pytest_compilecache.agreement.values import Change
 from pytest_compilecache.errors import NotComparableError
+from pytest_compilecache.torchhooks import compiled as torch_compiled
 
 _REGISTRIES = {"_parameters": "parameter", "_buffers": "buffer"}
 _CONTAINERS = (dict, list, set, deque)
@@ -34,7 +38,7 @@ class SavedTensor:
 
     def restore(self) -> None:
         """Give the tensor its value and its gradient back."""
-        if not identical(self.tensor, self.value):
+        if not _identical(self.tensor, self.value):
             # Only then: writing spoils graphs of the test's own that hold the tensor.
             with torch.inference_mode(self.tensor.is_inference()), torch.no_grad():
                 self.tensor.copy_(self.value)
@@ -44,14 +48,11 @@ class SavedTensor:
 
 @dataclass(slots=True)
 class SavedState:
-    """The state at one moment.
+    """The state at one moment."""
 
-    Attributes:
-        tensors: By identity, so that a shared one is saved once.
-        values: Everything that two runs must leave alike, by its name.
-    """
-
+    # By identity, so that a shared one is saved once.
     tensors: dict[int, SavedTensor] = field(default_factory=dict)
+    # All that two runs must leave alike, by its name.
     values: dict[str, Any] = field(default_factory=dict)
     _containers: list[tuple[Any, Any]] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
@@ -62,6 +63,28 @@ class SavedState:
             _refill(container, content)
         for saved in self.tensors.values():
             saved.restore()
+
+    @contextlib.contextmanager
+    def changed(self, change: Change | None) -> Iterator[None]:
+        """Let the tensors hold changed values, in the objects that closures know as well.
+
+        Args:
+            change: What tensors become, perhaps of another type.
+        """
+        kept: list[tuple[SavedTensor, torch.Tensor]] = []
+        try:
+            for saved in self.tensors.values():
+                value = saved.value if change is None else change(saved.value)
+                if value is not saved.value:
+                    kept.append((saved, saved.tensor.data))
+                    saved.tensor.grad = None  # of the type that it had
+                    saved.tensor.data = value
+            yield
+        finally:
+            for saved, data in kept:
+                saved.tensor.grad = None
+                saved.tensor.data = data
+                saved.tensor.grad = saved.gradient
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """The leaves that a gradient can be asked for, by their names."""
@@ -100,8 +123,8 @@ class SavedState:
             if attribute == "_modules":
                 self._keep(value)
                 for child, submodule in value.items():
-                    # What torch.compile wraps a module in has it as its only child.
-                    self.visit(submodule, "", name if child == "_orig_mod" else dot + child)
+                    wrapped = child == torch_compiled.WRAPPED
+                    self.visit(submodule, "", name if wrapped else dot + child)
             elif attribute in _REGISTRIES:
                 self._keep(value)
                 for tensor_name, tensor in value.items():
@@ -134,7 +157,7 @@ def save_state(roots: Mapping[str, Any]) -> SavedState:
     """
     saved = SavedState()
     for name, value in roots.items():
-        saved.visit(value, "attribute" if not isinstance(value, torch.Tensor) else "tensor", name)
+        saved.visit(value, "tensor" if isinstance(value, torch.Tensor) else "attribute", name)
     return saved
 
 
@@ -158,7 +181,7 @@ def roots_of(target: Any) -> dict[str, Any]:
     return _stateful(roots)
 
 
-def identical(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _identical(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors hold the same values, NaN being the same as NaN."""
     if one.layout is not torch.strided or one.is_quantized:
         return False
@@ -175,18 +198,13 @@ def _stateful(roots: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refill(container: Any, content: Any) -> None:
-    if _holds(container, content):
+    now, then = _parts(container), _parts(content)
+    if len(now) == len(then) and all(map(operator.is_, now, then)):
         return
     container.clear()
     container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
 
 
-def _holds(container: Any, content: Any) -> bool:
-    if len(container) != len(content):
-        return False
-    if isinstance(container, set):
-        return all(item in container for item in content)
-    if isinstance(container, dict):
-        pairs = zip(container.items(), content.items(), strict=True)
-        return all(key == kept and value is held for (key, value), (kept, held) in pairs)
-    return all(item is held for item, held in zip(container, content, strict=True))
+def _parts(container: Any) -> list[Any]:
+    is_dict = isinstance(container, dict)
+    return [*container.keys(), *container.values()] if is_dict else list(container)
