@@ -11,10 +11,9 @@ from heapq import nlargest
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
 from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment, is_name
-from pytest_compilecache.store.base import ObjectMissingError, Store
+from pytest_compilecache.store.base import LAYOUT, ObjectMissingError, Store
 from pytest_compilecache.store.listing import list_readable
 
-LAYOUT = "v1"
 MAX_DESCRIPTION = 64 * 1024
 MAX_ENVIRONMENTS = 256
 MAX_NOTE = 1024

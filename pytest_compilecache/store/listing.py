@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_compilecache.errors import StoreError
-from pytest_compilecache.store.base import Listing, PartlyListedError, Store
+from pytest_compilecache.store.base import LAYOUT, Listing, PartlyListedError, Store
 
 _ENVIRONMENT = 2  # v1/some-environment
 
@@ -38,7 +38,7 @@ def list_readable(store: Store) -> Readable:
         StoreError: Not even the environments can be listed.
     """
     try:
-        return Readable(store.list(""), {})
+        return Readable(store.list(LAYOUT), {})
     except PartlyListedError as error:
         unlisted = {environment_of(prefix): each for prefix, each in error.refused.items()}
         hidden = tuple(f"{prefix}/" for prefix in unlisted)

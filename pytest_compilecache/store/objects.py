@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytest_compilecache.pack.index import ENVIRONMENT_ID
-from pytest_compilecache.store.base import StoredObject
-from pytest_compilecache.store.catalog import LAYOUT
+from pytest_compilecache.store.base import LAYOUT, StoredObject
 
 _KEY = re.compile(
     rf"{LAYOUT}/(?P<environment>{ENVIRONMENT_ID})/"

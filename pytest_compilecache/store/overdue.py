@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pytest_compilecache.limits import Limits
-from pytest_compilecache.store.base import Store
-from pytest_compilecache.store.catalog import LAYOUT
+from pytest_compilecache.store.base import LAYOUT, Store
 from pytest_compilecache.store.objects import object_of
 
 
