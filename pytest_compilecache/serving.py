@@ -30,10 +30,9 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.imports import Callback, ImportWatch
 from pytest_compilecache.places import make_private
 from pytest_compilecache.variables import Variables, users_environ
-from pytest_compilecache.workspace.evict import Living, evict
+from pytest_compilecache.workspace.evict import OwnUse, evict
 from pytest_compilecache.workspace.place import Workspace, choose_workspace
-from pytest_compilecache.workspace.sharing import SharedWorkspace
-from pytest_compilecache.workspace.turns import restoring_turn
+from pytest_compilecache.workspace.sharing import SharedWorkspace, restoring_turn
 from pytest_compilecache.workspace.usage import UsageLog
 
 _DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
@@ -187,8 +186,8 @@ class ServerProcess:
     def _evict(self, site: Site, deployment: Deployment) -> None:
         """Bring the workspace down to its limit, but for what this process used."""
         with self._lock:
-            living = self._work.living_in(site.workspace) if self._work is not None else None
-            log_evicted(evict(site.workspace, deployment.limits, living=living))
+            own = self._work.own_use_of(site.workspace) if self._work is not None else None
+            log_evicted(evict(site.workspace, deployment.limits, own=own))
 
     def _work_at(self, site: Site, use: SharedWorkspace) -> None:
         """Let torch use the workspace from here on, protected."""
@@ -243,11 +242,11 @@ class _Work:
         self.usage.start()
         self._protection.attach(self._watch, _guarded)
 
-    def living_in(self, workspace: Workspace) -> Living | None:
+    def own_use_of(self, workspace: Workspace) -> OwnUse | None:
         """How this process goes on in a workspace; None when it is another's."""
         if workspace != self.site.workspace:
             return None
-        return Living(self._use, self._since, self._used)
+        return OwnUse(self._use, self._since, self._used)
 
     def _used(self) -> AbstractSet[str]:
         self.usage.flush()

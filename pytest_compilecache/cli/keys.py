@@ -20,8 +20,7 @@ from pytest_compilecache.cli.places import choose
 from pytest_compilecache.cli.stores import store_option
 from pytest_compilecache.environment import detect_environment
 from pytest_compilecache.store import folder_of, open_store
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import object_of
+from pytest_compilecache.store.listing import list_readable, object_of
 from pytest_compilecache.variables import users_environ
 
 _DIGITS = 16

@@ -12,8 +12,7 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.settings import Settings
 from pytest_compilecache.store import folder_of, open_store
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import packs_in
+from pytest_compilecache.store.listing import list_readable, packs_in
 from pytest_compilecache.supervising.keeping import UNGUARDED
 from pytest_compilecache.workspace.foreign import places_of_child, places_of_neighbour
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, default_root

@@ -31,8 +31,7 @@ from pytest_compilecache.trust import judge_build
 from pytest_compilecache.workspace.evict import Evicted, evict
 from pytest_compilecache.workspace.heal import set_aside_unloadable
 from pytest_compilecache.workspace.place import Workspace
-from pytest_compilecache.workspace.sharing import SharedWorkspace
-from pytest_compilecache.workspace.turns import restoring_turn
+from pytest_compilecache.workspace.sharing import SharedWorkspace, restoring_turn
 from pytest_compilecache.workspace.usage import UsageLog
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -53,14 +54,21 @@ class DirectoryStore:
         limits: What those who write to it may take.
         kernel_locks: Whether kernel locks can be trusted there; by default its kind of
             file system tells.
+        deadline: When to wait for a turn no longer, by ``time.monotonic``.
     """
 
     def __init__(
-        self, root: Path, limits: Limits = DEFAULT_LIMITS, *, kernel_locks: bool | None = None
+        self,
+        root: Path,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        kernel_locks: bool | None = None,
+        deadline: float = math.inf,
     ) -> None:
         self._root = Path(os.path.abspath(root))  # noqa: PTH100  (resolve() would follow links)
         self._limits = limits
         self._kernel_locks = kernel_locks
+        self._deadline = deadline
 
     @property
     def url(self) -> str:
@@ -173,7 +181,13 @@ class DirectoryStore:
         self._refuse_links(folder)
         make_folder(folder, folder_mode)
         limits = self._limits
-        turns = Turns(folder, limits.lock_seconds, kernel=self._trusts_locks(), mode=file_mode)
+        turns = Turns(
+            folder,
+            limits.lock_seconds,
+            kernel=self._trusts_locks(),
+            mode=file_mode,
+            deadline=self._deadline,
+        )
         stack.enter_context(turns.take("save", limits.concurrent_saves, self._root))
         if limits.store_bytes is None:
             return None

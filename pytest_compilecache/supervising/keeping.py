@@ -40,8 +40,7 @@ from pytest_compilecache.workspace.foreign import (
 )
 from pytest_compilecache.workspace.heal import heal
 from pytest_compilecache.workspace.scan import scan
-from pytest_compilecache.workspace.sharing import SharedWorkspace
-from pytest_compilecache.workspace.turns import restoring_turn
+from pytest_compilecache.workspace.sharing import SharedWorkspace, restoring_turn
 
 UNGUARDED = {"cache_keys": "torch's own"}
 

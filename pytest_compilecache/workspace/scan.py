@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from operator import attrgetter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_compilecache.workspace.place import STAMP, Workspace
+from pytest_compilecache.workspace.place import STAMP, USE_MARK, Workspace
 
 # locks/ is about processes, not artifacts. dynamo/ is profile-guided state:
 # carried to another session, it makes a warm run compile again.
@@ -25,20 +25,18 @@ _SKIPPED_FOLDERS = {
 }
 # vLLM's folder also holds what belongs to the machine, such as which GPUs are connected.
 _KEPT_FOLDERS = {"vllm": frozenset({"torch_compile_cache", "modelinfos"})}
-_TEMPORARY = ".tmp"
-_BY_NAME = attrgetter("name")
-_SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
+# Of these areas' skipped folders, eviction takes these.
+_EVICTED_THOUGH_SKIPPED = frozenset({"dynamo", "fxgraph", "aotautograd", "guarded"})
+_TEMPORARY, _OBJECT = ".tmp", ".o"
+_UNFINISHED = (".lock", _TEMPORARY, ".pid")
+_SKIPPED_SUFFIXES = (*_UNFINISHED, _OBJECT)
 
 
 class WorkspaceFile(NamedTuple):
     """One artifact as a stat call saw it; a frozen dataclass takes four times as long to make.
 
-    Attributes:
-        path: Its name in a pack: the area, then the path below it.
-        where: Where it lies.
-        size: In bytes.
-        modified: In nanoseconds.
-        accessed: In nanoseconds.
+    Times are in nanoseconds. ``path`` is its name in a pack: the area, then the path below it;
+    ``where`` is its place on the disk.
     """
 
     path: str
@@ -53,6 +51,28 @@ class WorkspaceFile(NamedTuple):
         return Path(self.where)
 
 
+@dataclass(slots=True)
+class Found:
+    """What one walk through a workspace found.
+
+    Attributes:
+        files: The artifacts by their name in a pack.
+        temporary: Places of files that were to be renamed, left or in use.
+        marks: Places of the marks of processes that use the workspace, or did (see `sharing`).
+        other_bytes: Bytes of what is no artifact and may be evicted; at least all of them.
+    """
+
+    files: dict[str, WorkspaceFile] = field(default_factory=dict)
+    temporary: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    other_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the workspace holds at most, of what may be evicted."""
+        return self.other_bytes + sum(file.size for file in self.files.values())
+
+
 def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, WorkspaceFile]:
     """All artifacts of the workspace by their name in a pack.
 
@@ -60,12 +80,27 @@ def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, 
         workspace: The workspace.
         temporary: Gets the places of files that were to be renamed, left or in use.
     """
-    found: dict[str, WorkspaceFile] = {}
-    left: list[str] = [] if temporary is None else temporary
+    found = walk(workspace)
+    if temporary is not None:
+        temporary += found.temporary
+    return found.files
+
+
+def walk(workspace: Workspace) -> Found:
+    """Look once at everything in the workspace.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    found = Found(other_bytes=_bytes_below(str(workspace.quarantine)))
     for area, folder in workspace.areas():
-        _walk(str(folder), area, found, left, top=True)
+        _walk(area, str(folder), found)
     with contextlib.suppress(FileNotFoundError), os.scandir(workspace.state) as entries:
-        left.extend(entry.path for entry in entries if entry.name.endswith(_TEMPORARY))
+        for entry in entries:
+            if entry.name.endswith(_TEMPORARY):
+                found.temporary.append(entry.path)
+            elif entry.name.startswith(USE_MARK):
+                found.marks.append(entry.path)
     return found
 
 
@@ -78,37 +113,53 @@ def is_artifact(path: str) -> bool:
     return not (_is_skipped_folder if rest else _is_skipped_file)(area, first)
 
 
-def _walk(
-    folder: str,
-    prefix: str,
-    found: dict[str, WorkspaceFile],
-    temporary: list[str],
-    *,
-    top: bool = False,
-) -> None:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=_BY_NAME)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        name, path = entry.name, f"{prefix}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            if not (top and _is_skipped_folder(prefix, name)):
-                _walk(entry.path, path, found, temporary)
-            continue
-        if name.endswith(_TEMPORARY):
-            temporary.append(entry.path)
-        if name.endswith(_SKIPPED_SUFFIXES) or (top and _is_skipped_file(prefix, name)):
-            continue
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue  # renamed by torch between the listing and now
-        if stat.S_ISREG(status.st_mode):
-            found[path] = WorkspaceFile(
-                path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
-            )
+def _walk(area: str, root: str, found: Found) -> None:
+    # One loop with few calls: ten thousand files lie in five thousand folders.
+    files, regular = found.files, stat.S_ISREG
+    folders = [(root, area)]
+    while folders:
+        folder, prefix = folders.pop()
+        top = folder is root
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if not (top and _is_skipped_folder(area, name)):
+                        folders.append((entry.path, f"{prefix}/{name}"))
+                    elif name in _EVICTED_THOUGH_SKIPPED:
+                        found.other_bytes += _bytes_below(entry.path)
+                    continue
+                if name.endswith(_UNFINISHED):
+                    if name.endswith(_TEMPORARY):
+                        found.temporary.append(entry.path)
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # renamed by torch between the listing and now
+                if (
+                    not regular(status.st_mode)
+                    or name.endswith(_OBJECT)
+                    or (top and _is_skipped_file(area, name))
+                ):
+                    found.other_bytes += status.st_size
+                    continue
+                path = f"{prefix}/{name}"
+                files[path] = WorkspaceFile(
+                    path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
+                )
+
+
+def _bytes_below(folder: str) -> int:
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # gone since the listing
+                if entry.is_dir(follow_symlinks=False):
+                    total += _bytes_below(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _is_skipped_folder(area: str, name: str) -> bool:
