@@ -125,11 +125,11 @@ class _Saving:
 def _write_plan(task: _Saving, environment: Environment, plan: Plan) -> None:
     """Write; where the store's limit leaves no room, make some, and in the end write what fits."""
     limits, catalog = task.limits, task.catalog
-    catalog.describe(environment.to_json())
     wanted = (*plan.new, *plan.old)
     needed = sum(file.size for file in wanted)
     for share in _SHARES_OF_WHAT_IS_NEEDED:
         try:
+            catalog.describe(environment.to_json())
             _write_merged(task, plan)
         except StoreFullError:
             if limits.store_bytes is None:

@@ -211,9 +211,8 @@ def _files(rows: object, frames: tuple[PackFrame, ...]) -> tuple[PackFile, ...]:
     _check_numbers(firsts, 0, MAX_FRAMES)
     _check_numbers(offsets, 0, FRAME_SIZE)
     _check_digests(digests)
-    _check_numbers(modes, min(MODES), max(MODES))
-    if not MODES.issuperset(modes):
-        raise ValueError("a file has another mode than 600 or 700")
+    if set(map(type, modes)) != {int} or not MODES.issuperset(modes):
+        raise ValueError("a file has mode other than 600 and 700")
     if fault := fault_of_all(paths):
         raise ValueError(fault)
     files = tuple(map(PackFile, *columns))
@@ -238,9 +237,9 @@ def _check_numbers(values: Sequence[Any], least: int, most: int) -> None:
 
 
 def _check_digests(values: Sequence[Any]) -> None:
-    if set(map(type, values)) == {str} and set(map(len, values)) == {_DIGEST_LENGTH}:
-        if _HEX.fullmatch("".join(values)):
-            return
+    text = set(map(type, values)) == {str} and set(map(len, values)) == {_DIGEST_LENGTH}
+    if text and _HEX.fullmatch("".join(values)):
+        return
     wrong = next(value for value in values if not is_name(value))
     raise ValueError(f"{wrong!r:.80} is not a digest")
 

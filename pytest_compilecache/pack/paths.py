@@ -22,7 +22,7 @@ _FAULTS = (
     (r"[. ](?:/|$)", "has a component that ends in a dot or a space"),
     (r"[^/]{256}", "has a component that is too long"),
 )
-# In the text of all paths, each with a slash behind it.
+# In the text of all paths with slashes between them.
 _FAULTY = ("//", "./", " /", "\\", ":")
 _BELOW_A_ROOT = tuple(f"{root}/" for root in sorted(ROOTS))
 
@@ -76,21 +76,28 @@ def fault_of_all(paths: Sequence[object]) -> str | None:
 
 def _are_fine(paths: Sequence[str]) -> bool:
     """Whether they surely can, in a few passes over all; False where each needs a look."""
-    text = "/".join(paths)
-    if not (text.isascii() and text.isprintable()) or max(map(len, paths)) > MAX_PATH_BYTES:
-        return False
-    if any(fault in f"{text}/" for fault in _FAULTY):
+    if not _is_fine_text("/".join(paths)) or max(map(len, paths)) > MAX_PATH_BYTES:
         return False
     if not all(path.startswith(_BELOW_A_ROOT) for path in paths):
         return False
-    if max(map(len, text.split("/"))) > MAX_COMPONENT_BYTES:
-        return False
+    for path in paths:
+        if len(path) > MAX_COMPONENT_BYTES and max(map(len, path.split("/"))) > MAX_COMPONENT_BYTES:
+            return False
     files = set(paths)
     folders = above = {path.rpartition("/")[0] for path in paths}
     while above:
         above = {folder.rpartition("/")[0] for folder in above} - folders
         folders = folders | above
     return len(files) == len(paths) and files.isdisjoint(folders)
+
+
+def _is_fine_text(text: str) -> bool:
+    return (
+        text.isascii()
+        and text.isprintable()
+        and not any(fault in text for fault in _FAULTY)
+        and not text.endswith(("/", ".", " "))
+    )
 
 
 class PathSet:

@@ -74,11 +74,10 @@ class Turns:
             StoreBusyError: None came free in time.
             OSError: The locks cannot be made.
         """
-        started = time.monotonic()
-        held = self._wait([f"{name}-{number}.lock" for number in range(count)])
+        seconds = max(min(self._waits(), self._deadline - time.monotonic()), 0)
+        held = self._wait([f"{name}-{number}.lock" for number in range(count)], seconds)
         if held is None:
-            seconds = time.monotonic() - started
-            reason = f"{count} others write to it, and none has finished in {seconds:.0f} s"
+            reason = f"{count} others write to it, and none has finished in {seconds:.3g} s"
             raise StoreBusyError(subject, reason, "save later, or raise MAX_CONCURRENT_SAVES")
         try:
             yield
@@ -86,12 +85,12 @@ class Turns:
             with contextlib.suppress(OSError):  # a lease that was lost, or a full disk
                 held.release()
 
-    def _wait(self, names: list[str]) -> BaseFileLock | None:
+    def _wait(self, names: list[str], seconds: float) -> BaseFileLock | None:
         from filelock import LeaseSettingsMismatch, Timeout  # noqa: PLC0415
 
         # Kept while waiting: a lease tells from its own observations that an owner is silent.
         locks: dict[str, BaseFileLock] = {}
-        deadline = min(time.monotonic() + self._waits(), self._deadline)
+        deadline = time.monotonic() + seconds
         pause = _POLL_SECONDS[0]
         while True:
             for name in names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -115,39 +114,46 @@ def is_artifact(path: str) -> bool:
 
 def _walk(area: str, root: str, found: Found) -> None:
     # One loop with few calls: ten thousand files lie in five thousand folders.
-    files, regular = found.files, stat.S_ISREG
-    folders = [(root, area)]
+    files, length = found.files, len(root)
+    folders = [root]
     while folders:
-        folder, prefix = folders.pop()
+        folder = folders.pop()
         top = folder is root
-        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            continue
+        with entries:
             for entry in entries:
-                name = entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    if not (top and _is_skipped_folder(area, name)):
-                        folders.append((entry.path, f"{prefix}/{name}"))
-                    elif name in _EVICTED_THOUGH_SKIPPED:
+                    if not (top and _is_skipped_folder(area, entry.name)):
+                        folders.append(entry.path)
+                    elif entry.name in _EVICTED_THOUGH_SKIPPED:
                         found.other_bytes += _bytes_below(entry.path)
-                    continue
-                if name.endswith(_UNFINISHED):
-                    if name.endswith(_TEMPORARY):
-                        found.temporary.append(entry.path)
-                    continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # renamed by torch between the listing and now
-                if (
-                    not regular(status.st_mode)
-                    or name.endswith(_OBJECT)
-                    or (top and _is_skipped_file(area, name))
+                elif (
+                    entry.name.endswith(_SKIPPED_SUFFIXES)
+                    or not entry.is_file(follow_symlinks=False)
+                    or (top and _is_skipped_file(area, entry.name))
                 ):
-                    found.other_bytes += status.st_size
-                    continue
-                path = f"{prefix}/{name}"
-                files[path] = WorkspaceFile(
-                    path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
-                )
+                    _note_other(entry, found)
+                else:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # renamed by torch between the listing and now
+                    where = entry.path
+                    path = area + where[length:]
+                    files[path] = WorkspaceFile(
+                        path, where, status.st_size, status.st_mtime_ns, status.st_atime_ns
+                    )
+
+
+def _note_other(entry: os.DirEntry[str], found: Found) -> None:
+    if entry.name.endswith(_TEMPORARY):
+        found.temporary.append(entry.path)
+    elif not entry.name.endswith(_UNFINISHED):
+        with contextlib.suppress(FileNotFoundError):
+            found.other_bytes += entry.stat(follow_symlinks=False).st_size
 
 
 def _bytes_below(folder: str) -> int:
