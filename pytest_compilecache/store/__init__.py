@@ -31,7 +31,6 @@ __all__ = [
     "open_store",
 ]
 
-# Two letters or more: C:\\cache is a folder.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NO_FOLDER = "it names no folder that could be a store"
 _REMEDY = "name a folder, or write its URL as file:///path/to/folder"
