@@ -217,7 +217,7 @@ class CompileProcess:
         return result
 
     def _restore_once(self, site: Site, terms: Terms, marker: Path | None) -> CacheResult:
-        from pytest_compilecache.workspace.turns import restoring_turn  # noqa: PLC0415
+        from pytest_compilecache.workspace.sharing import restoring_turn  # noqa: PLC0415
 
         site.workspace.prepare(site.environment.id)
         with restoring_turn(site.workspace, terms.wait_seconds), self._unheard():
@@ -235,9 +235,14 @@ class CompileProcess:
         if terms.store is None or site.unshared:
             from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
 
-            torn = heal(site.workspace).torn
+            healed = heal(site.workspace)
             troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
-            return CacheResult(OperationStatus.DOES_NOT_EXIST, torn=torn, troubles=troubles)
+            return CacheResult(
+                OperationStatus.DOES_NOT_EXIST,
+                torn=healed.torn,
+                killed=healed.killed,
+                troubles=troubles,
+            )
         from pytest_compilecache.cache import restore  # noqa: PLC0415
 
         return restore(
@@ -343,21 +348,25 @@ class CompileProcess:
                 unpublished=tuple(_crashes(site.workspace)),
             )
 
-    def evict(self, limits: Limits) -> Evicted | None:
+    def evict(self, limits: Limits, at_most: int | None = None) -> Evicted | None:
         """Bring the workspace down to its limit, but for what this process used.
+
+        Args:
+            limits: What the workspace may take.
+            at_most: Bytes that it holds at most, as a save has just found.
 
         Raises:
             CompileCacheError: It cannot be told where it works.
             OSError: The same.
         """
-        from pytest_compilecache.workspace.evict import Living, evict  # noqa: PLC0415
+        from pytest_compilecache.workspace.evict import OwnUse, evict  # noqa: PLC0415
 
         with self._lock:
             site = self.locate()
             if not site.workspace.inductor.is_dir():
                 return None
-            living = Living(self._use, self._since, self._used) if self._use is not None else None
-            return evict(site.workspace, limits, living=living)
+            own = OwnUse(self._use, self._since, self._used) if self._use is not None else None
+            return evict(site.workspace, limits, own=own, at_most=at_most)
 
     def release(self) -> None:
         """Use the workspace no longer, so that it may be evicted from."""

@@ -13,9 +13,15 @@ from pytest_compilecache.errors import CompileCacheError
 if TYPE_CHECKING:
     from pytest_compilecache.workspace.heal import TornFile
 
+TIME_LIMIT_REMEDY = "the next save goes on; look at the store's disk or mount, or allow more time"
+
 
 class OperationStatus(enum.Enum):
-    """How a restore or a save ended."""
+    """How a restore or a save ended.
+
+    ``SUCCESS``: all was brought, or saved. ``SKIPPED``: there was nothing to do. ``ERROR``:
+    nothing, or not all, could be done. ``DOES_NOT_EXIST``: the store has nothing to restore.
+    """
 
     SUCCESS = "success"
     SKIPPED = "skipped"
@@ -56,11 +62,16 @@ class CacheResult:
         duplicates: Entries left out because another one of the same key says the same.
         merged: Packs whose content a new one took over.
         left_out: Files that should have been packed and were not, each with the reason. One
-            that vanished or changed meanwhile is no trouble; the others are in `troubles`, too.
+            that vanished or changed meanwhile is left to the next save; any other makes the
+            save an error, and is named in `troubles`, too.
         torn: Torn files that were moved to quarantine before.
+        killed: Whether a process that used the workspace is known to have been killed since
+            the last look at it. Without that, nothing says where torn files come from.
         troubles: What went wrong.
         usable: Whether torch may be pointed at the workspace.
         explanation: Why a store that holds packs had none to restore, or empty.
+        workspace_bytes: What the workspace held at most before, of what may be evicted; None
+            where it was not looked at.
     """
 
     status: OperationStatus
@@ -76,6 +87,8 @@ class CacheResult:
     troubles: tuple[Trouble, ...] = ()
     usable: bool = True
     explanation: str = ""
+    killed: bool = False
+    workspace_bytes: int | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for another process."""
@@ -96,8 +109,12 @@ class CacheResult:
         )
 
 
+class TimeUpError(CompileCacheError, TimeoutError):
+    """A save reached its time limit."""
+
+
 def trouble(subject: object, error: Exception) -> Trouble:
-    """What a person is told about an error."""
+    """An error in words for a person."""
     if isinstance(error, CompileCacheError):
         return Trouble(error.subject, error.reason, error.remedy)
     if isinstance(error, OSError):

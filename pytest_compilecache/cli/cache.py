@@ -28,8 +28,7 @@ from pytest_compilecache.server.keeping import UNGUARDED
 from pytest_compilecache.server_settings import ServerSettings
 from pytest_compilecache.store import folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import object_of
+from pytest_compilecache.store.listing import list_readable, object_of
 from pytest_compilecache.variables import users_environ
 
 _DIGITS = 16

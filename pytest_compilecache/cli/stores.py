@@ -25,8 +25,7 @@ from pytest_compilecache.store import Store, folder_of, open_store
 from pytest_compilecache.store.base import ObjectMissingError, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.check import check as check_store
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import packs_in
+from pytest_compilecache.store.listing import list_readable, packs_in
 from pytest_compilecache.store.prune import prune as prune_store
 from pytest_compilecache.store.uniting import United, size_of, unite
 

@@ -198,7 +198,8 @@ class CompileSession:
         if self.settings.store is not None and not self.unsaved:
             self.saved = self.process.save(self._terms())
         self.process.release()
-        self._evicted = self.process.evict(self.settings.limits)
+        at_most = self.saved.workspace_bytes if self.saved is not None else None
+        self._evicted = self.process.evict(self.settings.limits, at_most)
 
     def _read_restored(self) -> None:
         from pytest_compilecache.process import read_marker  # noqa: PLC0415

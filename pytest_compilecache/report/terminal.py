@@ -181,7 +181,9 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
         first = f"{torn[0].path}: {torn[0].reason}"
         more = f" and {len(torn) - 1} more" if len(torn) > 1 else ""
         files = _number(len(torn), "file")
-        yield Line(f"healed: {files} torn, now in quarantine ({first}{more})")
+        killed = any(result.killed for result in results if result)
+        by = " left torn by a killed process" if killed else " torn"
+        yield Line(f"healed: {files}{by}, now in quarantine ({first}{more})")
 
 
 def _one_way(outcome: Outcome) -> Iterator[Line]:

@@ -16,13 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.workspace.place import (
-    Workspace,
-    check_way,
-    choose_workspace,
-    claim,
-    why_foreign,
-)
+from pytest_compilecache.places import check_way, claim
+from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
 
 HEADERS = "precompiled_headers"
 INDUCTOR, VLLM = "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT"

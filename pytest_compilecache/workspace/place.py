@@ -1,23 +1,17 @@
-"""Where a workspace lies, and whether its folders may be trusted. It writes no artifact."""
+"""Where a workspace lies, and which environment made it. It writes no artifact."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.places import user_cache_folder
+from pytest_compilecache.places import check_way, claim, user_cache_folder
 
 STAMP = "compilecache-environment"
-CHOOSE_ANOTHER_PLACE = (
-    "choose another place with --compilecache-dir or COMPILECACHE_DIR; "
-    "in a server, with LOCAL_WORK_DIR"
-)
-_PRIVATE = 0o700
+USE_MARK = "in-use-"  # how the names of marks begin; see ``sharing``
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,69 +136,3 @@ def why_foreign(
     except (OSError, UnicodeDecodeError):
         return "has an unreadable stamp"
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
-
-
-def check_way(folder: Path) -> None:
-    """Refuse a place that somebody else could replace by one of his own.
-
-    Raises:
-        WorkspaceError: Somebody else could.
-    """
-    for each in (folder, *folder.parents):
-        reason = _why_replaceable(each, above=each != folder)
-        if reason:
-            raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE)
-
-
-def _why_replaceable(folder: Path, *, above: bool) -> str:
-    """Why others could replace what lies behind this name, or empty."""
-    try:
-        link, status = folder.lstat(), folder.stat()
-    except OSError:
-        return ""  # made later, or refused with a reason
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
-        return f"{folder} is a link of user {link.st_uid}, who could lead it elsewhere"
-    if above and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return f"lies in {folder}, where everybody can replace it"
-    return ""
-
-
-def make_private_folders(folder: Path) -> None:
-    """Make a folder and its parents; mkdir(parents=True) gives the parents the umask's mode."""
-    if not folder.is_dir():
-        make_private_folders(folder.parent)
-        folder.mkdir(mode=_PRIVATE, exist_ok=True)
-
-
-def claim(folder: Path) -> None:
-    """Make a folder that only this user can write to, or check that it is one.
-
-    Raises:
-        WorkspaceError: It cannot be made, is not this user's, or others can write to it.
-    """
-    try:
-        make_private_folders(folder)
-        status = folder.stat()
-    except OSError as error:
-        raise WorkspaceError(
-            folder,
-            f"cannot be made: {error.strerror or error}",
-            CHOOSE_ANOTHER_PLACE,
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        # Torch would fail to compile there, where without us it would not.
-        raise WorkspaceError(folder, "cannot be written to", CHOOSE_ANOTHER_PLACE)
-    if not hasattr(os, "getuid"):
-        return
-    if status.st_uid != os.getuid():
-        raise WorkspaceError(
-            folder,
-            f"belongs to user {status.st_uid}, who could plant machine code there",
-            CHOOSE_ANOTHER_PLACE,
-        )
-    if stat.S_IMODE(status.st_mode) & 0o022:
-        raise WorkspaceError(
-            folder,
-            "others can write to it, and so run code here",
-            f"chmod go-w {folder}",
-        )

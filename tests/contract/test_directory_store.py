@@ -199,7 +199,7 @@ class TestReadOnly:
 
 class TestRoot:
     def test_reading_does_not_make_it(self, store, root):
-        store.list("")
+        store.list("v1")
         store.delete(KEY)
         with pytest.raises(ObjectMissingError):
             store.open(KEY)
@@ -429,7 +429,7 @@ class TestTrouble:
     def do_all(self, store, code, words):
         for act in (
             lambda: store.list("v1"),
-            lambda: store.list(""),
+            lambda: store.list("v1"),
             lambda: store.open(KEY),
             lambda: store.delete(KEY),
             lambda: publish(store, KEY),
@@ -454,7 +454,7 @@ class TestTrouble:
             publish(DirectoryStore(Path("/proc/store")), KEY)
 
     def test_a_file_in_place_of_a_folder_inside(self, store, root):
-        publish(store, "v1")
+        publish(store, "v1/some-environment")
         with pytest.raises(StoreAccessError) as caught:
             publish(store, KEY)
         self.check(caught, errno.ENOTDIR, "a file instead of a folder")

@@ -142,7 +142,7 @@ def expect_contained(scene: Scene, result: CacheResult, forgery: Forgery) -> Non
         assert found[GOOD] == GOOD_CONTENT
     if not result.troubles:
         assert listed is not None
-        assert set(found) == {path for path in listed if not path.startswith("triton/")} | {GOOD}
+        assert set(found) == {path for path in listed if not path.startswith("unguarded/")} | {GOOD}
 
 
 class TestMalice:

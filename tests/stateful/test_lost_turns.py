@@ -41,7 +41,7 @@ def publish(folder: Path, key: str, *, kernel_locks: bool, **limits: float) -> N
 
 
 def keys(folder: Path) -> list[str]:
-    return [each.key for each in DirectoryStore(folder / STORE).list("")]
+    return [each.key for each in DirectoryStore(folder / STORE).list("v1")]
 
 
 def hold(folder: Path, key: str, *, kernel_locks: bool, **limits: float) -> Racer:
