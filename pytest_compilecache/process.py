@@ -25,7 +25,7 @@ from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
 from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.workspace.foreign import torch_default
-from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
+from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
 if TYPE_CHECKING:
@@ -49,12 +49,15 @@ class Site:
     Attributes:
         environment: What decides whether artifacts may be used here.
         workspace: The folders that torch reads and writes.
-        unshared: Why nothing is restored there or saved from there, or empty.
     """
 
     environment: Environment
     workspace: Workspace
-    unshared: str = ""
+
+    @property
+    def unshared(self) -> str:
+        """Why nothing is restored there or saved from there, or empty."""
+        return self.workspace.unshared
 
     @property
     def entries(self) -> str:
@@ -82,17 +85,7 @@ def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
         OSError: A file that decides it cannot be read.
     """
     environment = detect_environment(users, compiler_memo=root / "compiler.json")
-    reason = why_foreign(Path(os.path.abspath(named)), environment.id) if named else None  # noqa: PTH100
-    own = choose_workspace(root, environment.id, None if reason else named)
-    if reason is None or named is None:
-        return Site(environment, own)
-    folder = Path(os.path.abspath(named))  # noqa: PTH100  (resolve() would follow links)
-    return Site(
-        environment,
-        replace(own, inductor=folder),
-        f"{folder} {reason}, so nothing is restored to it or saved from it (empty it once, or "
-        f"unset {INDUCTOR})",
-    )
+    return Site(environment, choose_workspace(root, environment.id, named))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +229,7 @@ class CompileProcess:
             from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
 
             healed = heal(site.workspace)
-            troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
+            troubles = (_unshared(site),) if terms.store else ()
             return CacheResult(
                 OperationStatus.DOES_NOT_EXIST,
                 torn=healed.torn,
@@ -333,7 +326,7 @@ class CompileProcess:
 
         site = self.locate()
         if site.unshared or terms.store is None:
-            troubles = (Trouble(INDUCTOR, site.unshared),) if site.unshared else ()
+            troubles = (_unshared(site),) if site.unshared else ()
             return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
         self.flush()
         with contextlib.ExitStack() as stack:
@@ -421,6 +414,10 @@ def failed(subject: object, error: Exception) -> CacheResult:
     """The result of what an error ended."""
     found = trouble(subject, error)
     return CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
+
+
+def _unshared(site: Site) -> Trouble:
+    return Trouble(INDUCTOR, site.unshared, f"empty the folder once, or unset {INDUCTOR}")
 
 
 def _too_long(what: str, terms: Terms, *, usable: bool = False) -> CacheResult:

@@ -104,7 +104,7 @@ def places_of_child(
     named = environ.get(VLLM)
     vllm = _absolute(named) if named else base.root / "vllm"
     headers = torch_default(environ) / HEADERS
-    return ForeignWorkspace(base.root, base.inductor, headers, base.note, vllm)
+    return ForeignWorkspace(base.root, base.inductor, headers, "", vllm)
 
 
 def places_of_neighbour(

@@ -22,13 +22,14 @@ class Workspace:
         root: Ours: state, quarantine and, by default, everything below.
         inductor: What ``TORCHINDUCTOR_CACHE_DIR`` names; Triton's folder is inside.
         headers: The precompiled headers.
-        note: Why the folder is not the one that the user named, or empty.
+        unshared: Why the folder that the user named is followed and otherwise left alone:
+            nothing is restored to it, saved from it, healed or evicted. Empty where it is ours.
     """
 
     root: Path
     inductor: Path
     headers: Path
-    note: str = ""
+    unshared: str = ""
 
     @property
     def state(self) -> Path:
@@ -42,11 +43,12 @@ class Workspace:
 
     def areas(self) -> tuple[tuple[str, Path], ...]:
         """The folders whose files travel, each with its name in a pack."""
-        return (("inductor", self.inductor), ("headers", self.headers))
+        headers = ("headers", self.headers)
+        return (headers,) if self.unshared else (("inductor", self.inductor), headers)
 
     def stamped(self) -> tuple[Path, ...]:
         """The folders that say which environment made them."""
-        return (self.inductor, self.state)
+        return (self.state,) if self.unshared else (self.inductor, self.state)
 
     def of_whole_folders(self) -> tuple[Path, ...]:
         """Folders of ours in which each folder is of use only as a whole."""
@@ -83,21 +85,17 @@ def choose_workspace(root: Path, environment_id: str, user_directory: str | None
     Args:
         root: The folder of all workspaces.
         environment_id: The environment.
-        user_directory: A ``TORCHINDUCTOR_CACHE_DIR`` that the user set. It is
-            honoured, but what another environment (or nobody knows who) put
-            there is not used: a folder inside takes its place.
+        user_directory: A ``TORCHINDUCTOR_CACHE_DIR`` that the user set. It is followed; where
+            it holds artifacts of another environment, or of none that is known, it is left
+            alone otherwise.
     """
     own = root / "v1" / environment_id
     if user_directory is None:
         return Workspace(own, own / "inductor", own / "headers")
     named = Path(os.path.abspath(user_directory))  # noqa: PTH100  (resolve() would follow links)
     reason = why_foreign(named, environment_id)
-    if reason is None:
-        return Workspace(own, named, own / "headers")
-    inside = named / f"compilecache-{environment_id}"
-    return Workspace(
-        own, inside, own / "headers", f"{named} {reason}; {inside.name} inside is used"
-    )
+    unshared = f"{named} {reason}, so nothing is restored to it or saved from it" if reason else ""
+    return Workspace(own, named, own / "headers", unshared)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

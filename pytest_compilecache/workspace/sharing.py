@@ -307,7 +307,7 @@ class _Lock:
 
 def _lock_files(workspace: Workspace, name: str) -> Iterator[Path]:
     yield workspace.state / name
-    if not workspace.inductor.is_relative_to(workspace.root):
+    if not (workspace.unshared or workspace.inductor.is_relative_to(workspace.root)):
         # Sessions with other roots may use the folder that the user named; their
         # state folders, and so their locks, are not ours.
         locks = workspace.inductor / "locks"
