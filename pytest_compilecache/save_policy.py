@@ -1,6 +1,6 @@
 """Whether this build may write to the store; not where CI does not say whose code it builds.
 
-Whoever can write to a store can run code in every reader. A pull request from a
+A process that can write to a store can run code in every reader. A pull request from a
 fork runs a stranger's code with the project's cache in reach.
 """
 

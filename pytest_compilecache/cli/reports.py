@@ -40,8 +40,8 @@ def report(files: tuple[Path, ...], **parameters: Any) -> int:
     if not output.facts(facts):
         for trouble in unread:
             output.warn(trouble)
-        told = lines_of(shards) if shards else []
-        say(markdown([*told, *(Line(trouble, "bad") for trouble in unread)]), end="")
+        lines = lines_of(shards) if shards else []
+        say(markdown([*lines, *(Line(trouble, "bad") for trouble in unread)]), end="")
     return WRONG if unread else 0
 
 

@@ -144,7 +144,7 @@ def check_compiler(environment: Environment) -> Iterator[Diagnosis]:
 
 
 def check_processor(environment: Environment) -> Iterator[Diagnosis]:
-    """The processor, and whether torch is told to use less of it."""
+    """The processor, and whether a variable makes torch use less of it."""
     pinned = environment.fields.get("aten_cpu_capability", UNSET)
     processor = environment.fields.get("cpu", "unknown")
     if pinned == UNSET:

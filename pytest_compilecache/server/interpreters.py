@@ -1,4 +1,4 @@
-"""Which Python runs a command. The environment is told by ours, and holds for no other."""
+"""Which Python runs a command. The environment that we detect is that of our own Python only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_FIRST_LINE = 512
 def foreign_python(command: str, environ: Mapping[str, str]) -> str | None:
     """The Python of another installation that would run a command; None for ours, or none.
 
-    A program that is no Python script, and a script that starts Python itself, cannot be told.
+    For a program that is no Python script, and a script that starts Python itself, it is unknown.
 
     Args:
         command: Its first word.

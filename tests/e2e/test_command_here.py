@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.command import Command, fill
+from tests.e2e.command import Command, fill, without_torch
 
 
 def test_store_is_named_by_option_then_by_our_variable_then_by_its_alias(
@@ -91,7 +91,9 @@ def test_load_and_save_are_the_two_calls_of_a_server(command: Command, tmp_path:
 
 def test_doctor_finds_what_is_broken_and_says_what_to_do(command: Command, tmp_path: Path):
     nothing = tmp_path / "no-compiler"
-    found = command.json("doctor", code=1, CXX=str(nothing), TORCH_COMPILE_DISABLE="1")
+    found = command.json(
+        "doctor", code=1, CXX=str(nothing), TORCH_COMPILE_DISABLE="1", **without_torch(tmp_path)
+    )
     findings = {each["subject"]: each for each in found["findings"]}
     assert findings["C++ compiler"]["level"] == "error"
     assert str(nothing) in findings["C++ compiler"]["finding"]
@@ -108,7 +110,9 @@ def test_doctor_finds_nothing_broken_here(command: Command):
 
 def test_doctor_looks_at_the_temp_directory_that_is_used(command: Command, tmp_path: Path):
     absent = tmp_path / "absent"
-    facts = command.json("doctor", TMPDIR=str(absent), CXX="/nowhere/c++", code=1)
+    facts = command.json(
+        "doctor", TMPDIR=str(absent), CXX="/nowhere/c++", code=1, **without_torch(tmp_path)
+    )
     subjects = {each["subject"] for each in facts["findings"]}
     assert "temp directory /tmp" in subjects
     assert not any(str(absent) in subject for subject in subjects)

@@ -274,4 +274,4 @@ def test_limit_is_that_of_the_plugin_by_default(tmp_path: Path):
     from pytest_compilecache.settings import Settings  # noqa: PLC0415
 
     limits = read_server_settings(deployment_in(tmp_path)).limits
-    assert limits.workspace_bytes == Settings().limits.workspace_bytes == 10_240 * MIB
+    assert limits.workspace_bytes == Settings.resolve().limits.workspace_bytes == 10_240 * MIB
