@@ -1,6 +1,6 @@
-"""What every store promises, as tests. A backend derives from ``StoreContract`` and gives a store.
+"""What every store promises, as tests.
 
-The processes that race here open the store again by its URL.
+A backend derives from ``StoreContract`` and ``ProcessesContract`` and gives a store.
 """
 
 from __future__ import annotations
@@ -277,6 +277,13 @@ class StoreContract:
         publish(store, KEY)
         assert read(open_store(store.url), KEY) == b"content"
         assert open_store(store.url).url == store.url
+
+
+class ProcessesContract:
+    """What a store promises to processes of their own, which open it again by its URL.
+
+    They know neither the limits nor the locks that a test chose, so one kind of a store is enough.
+    """
 
     def test_of_processes_that_race_for_one_key_one_wins_each_time(self, store):
         code = """

@@ -27,7 +27,14 @@ from pytest_compilecache.store import (  # noqa: E402
 )
 from pytest_compilecache.store.staging import StoreFullError  # noqa: E402
 from pytest_compilecache.store.turns import StoreBusyError, Turns  # noqa: E402
-from tests.contract.store_contract import KEY, StoreContract, keys, publish, read  # noqa: E402
+from tests.contract.store_contract import (  # noqa: E402
+    KEY,
+    ProcessesContract,
+    StoreContract,
+    keys,
+    publish,
+    read,
+)
 
 
 @pytest.fixture
@@ -50,14 +57,14 @@ def files_below(folder):
     return [path for path in files if path.parts[-3:-1] != ("tmp", "turns")]
 
 
-class TestContract(StoreContract):
+class TestContract(StoreContract, ProcessesContract):
     @pytest.fixture
     def store(self, tmp_path):
         return DirectoryStore(tmp_path / "some folder" / "störe")
 
 
 class TestContractWithoutHardLinks(StoreContract):
-    """File systems such as exFAT, and many FUSE mounts. Processes of their own keep their links."""
+    """File systems such as exFAT, and many FUSE mounts."""
 
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):

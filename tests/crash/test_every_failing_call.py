@@ -28,7 +28,7 @@ from tests.crash.verification import store_faults, stored_paths
 
 HERE = "here"  # the machine whose operation meets the fault
 TORN = "inductor/hb/torn.py"
-SHORT_STRIDES = {errno.ENOSPC: 3, errno.EIO: 11, errno.EACCES: 13, errno.EMFILE: 17}
+SHORT_STRIDES = {errno.ENOSPC: 7, errno.EIO: 13, errno.EACCES: 17, errno.EMFILE: 19}
 WELL = {OperationStatus.SUCCESS, OperationStatus.SKIPPED}
 
 
@@ -127,7 +127,7 @@ def test_call_that_fails_once_costs_nothing(scene: Scene, code: int, folder: Pat
 
 @pytest.mark.parametrize("code", SHORT_STRIDES, ids=lambda code: errno.errorcode[code])
 def test_calls_that_all_fail_from_one_on_cost_nothing(scene: Scene, code: int, folder: Path):
-    positions = itertools.count(1, stride(23))
+    positions = itertools.count(1, stride(41))
     faults = (Fault(position, code, lasting=True) for position in positions)
     complaints = list(all_complaints(scene, faults, folder))
     assert not complaints, "\n".join(complaints)

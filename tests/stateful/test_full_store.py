@@ -1,4 +1,4 @@
-"""A store that has reached its limit takes what is new: the oldest of its environment makes room."""
+"""A store that has reached its limit takes what is new: its environment's oldest makes room."""
 
 from __future__ import annotations
 
