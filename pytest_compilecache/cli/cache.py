@@ -24,12 +24,12 @@ from pytest_compilecache.cli.options import json_option, output_of, settings_wit
 from pytest_compilecache.cli.output import Output, megabytes, number
 from pytest_compilecache.cli.stores import existing
 from pytest_compilecache.environment import Environment, detect_environment, nearest
+from pytest_compilecache.patches import users_environ
 from pytest_compilecache.server.keeping import UNGUARDED
 from pytest_compilecache.server_settings import ServerSettings
 from pytest_compilecache.store import folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.listing import list_readable, object_of
-from pytest_compilecache.variables import users_environ
 
 _DIGITS = 16
 _EMPTY = "empty"

@@ -16,8 +16,8 @@ from pytest_compilecache.cli.project import settings_of_tests
 from pytest_compilecache.doctor.machine import Machine, diagnose
 from pytest_compilecache.doctor.software import check_vector_instructions
 from pytest_compilecache.environment import detect_environment
+from pytest_compilecache.patches import users_environ
 from pytest_compilecache.settings import INDUCTOR
-from pytest_compilecache.variables import users_environ
 from pytest_compilecache.workspace.place import default_root
 
 

@@ -21,12 +21,12 @@ from pytest_compilecache.cli.project import settings_of_tests
 from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import DAY
+from pytest_compilecache.patches import users_environ
 from pytest_compilecache.server.keeping import UNGUARDED
 from pytest_compilecache.server_settings import ServerSettings
 from pytest_compilecache.settings import INDUCTOR, SERVER_SETTINGS, SESSION_SETTINGS, Settings
 from pytest_compilecache.store import folder_of, open_store
 from pytest_compilecache.store.listing import list_readable, packs_in
-from pytest_compilecache.variables import users_environ
 from pytest_compilecache.workspace.foreign import places_of_child, places_of_neighbour
 from pytest_compilecache.workspace.place import Workspace, choose_workspace, default_root
 from pytest_compilecache.workspace.scan import scan

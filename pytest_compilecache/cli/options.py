@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from pytest_compilecache.cli.output import Output
+from pytest_compilecache.patches import users_environ
 from pytest_compilecache.server_settings import ServerSettings, read_server_settings
-from pytest_compilecache.variables import users_environ
 
 _MOST = 1_000_000_000
 
