@@ -29,6 +29,8 @@ from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
 if TYPE_CHECKING:
+    from pytest_compilecache.guard import Guard
+    from pytest_compilecache.import_hook import ImportHook
     from pytest_compilecache.workspace.evict import Evicted
     from pytest_compilecache.workspace.usage import UsageLog
 
@@ -36,6 +38,8 @@ INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 
 _INDUCTOR_CONFIG = "torch._inductor.config"
+# All that compiles imports it first; Inductor does.
+_DYNAMO = "torch._dynamo"
 _CRASHES = "crashes.json"
 _CLOCKS_APART = 1_000_000_000
 _OLD_SECONDS = 86_400.0
@@ -225,17 +229,14 @@ class CompileProcess:
         return result
 
     def _restore(self, site: Site, terms: Terms) -> CacheResult:
-        if terms.store is None or site.unshared:
+        if terms.store is not None and site.unshared:
+            return CacheResult(OperationStatus.ERROR, troubles=(_unshared(site),))
+        if terms.store is None:
             from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
 
             healed = heal(site.workspace)
-            troubles = (_unshared(site),) if terms.store else ()
-            return CacheResult(
-                OperationStatus.DOES_NOT_EXIST,
-                torn=healed.torn,
-                killed=healed.killed,
-                troubles=troubles,
-            )
+            status = OperationStatus.DOES_NOT_EXIST
+            return CacheResult(status, torn=healed.torn, killed=healed.killed)
         from pytest_compilecache.cache import restore  # noqa: PLC0415
 
         return restore(
@@ -247,12 +248,9 @@ class CompileProcess:
         )
 
     def _work_at(self, site: Site, terms: Terms) -> None:
-        """Let torch use the workspace from here on, protected."""
-        from pytest_compilecache.compiling.hooks import HOOKS, KeyUser  # noqa: PLC0415
+        """Let torch use the workspace from here on, protected once it loads what compiles."""
         from pytest_compilecache.guard import Guard  # noqa: PLC0415
         from pytest_compilecache.import_hook import ImportHook  # noqa: PLC0415
-        from pytest_compilecache.torchhooks import cache_folders, cache_keys  # noqa: PLC0415
-        from pytest_compilecache.torchhooks.names import CODECACHE  # noqa: PLC0415
         from pytest_compilecache.workspace.usage import UsageLog  # noqa: PLC0415
 
         self.site = site
@@ -264,15 +262,24 @@ class CompileProcess:
         self._usage.start()
         self.patches.add(self._usage.stop)
         imports = ImportHook()
-        redirect = cache_folders.redirect_headers
-        guarded = functools.partial(
-            Guard(self._failed).call, "the headers", redirect, self.patches, site.workspace.headers
-        )
-        imports.after(CODECACHE, guarded)
         self.patches.add(imports.remove)
-        record = site.workspace.state / "isa.json"
-        part = cache_keys.IsaPart(self._report, lambda: _heal(site.workspace), record)
+        guard = Guard(self._failed)
+        # The last: where it fails, all of this is undone.
+        protect = guard.bound("the protection of cache keys", self._protect)
+        imports.before(_DYNAMO, functools.partial(protect, site, imports, guard))
+
+    def _protect(self, site: Site, imports: ImportHook, guard: Guard) -> None:
+        """Protect cache keys, and share precompiled headers."""
+        from pytest_compilecache.compiling.hooks import HOOKS, KeyUser  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.cache_folders import redirect_headers  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.cache_keys import IsaPart  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.names import CODECACHE  # noqa: PLC0415
+
+        workspace = site.workspace
+        part = IsaPart(self._report, lambda: _heal(workspace), workspace.state / "isa.json")
         self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
+        redirect = guard.bound("the headers", redirect_headers)
+        imports.after(CODECACHE, functools.partial(redirect, self.patches, workspace.headers))
 
     def variables(self, site: Site, terms: Terms) -> Iterator[tuple[str, str]]:
         """The variables to set; never one that the user has set."""
@@ -281,7 +288,7 @@ class CompileProcess:
             yield INDUCTOR, str(site.workspace.inductor)
         # Torch's keys contain the thread count: machines with other core counts would share
         # nothing. Once Inductor is imported, it has read the variable.
-        late = _INDUCTOR_CONFIG in sys.modules and self.environ is os.environ
+        late = _INDUCTOR_CONFIG in sys.modules
         if terms.store is not None and DYNAMIC_THREADS not in users and not late:
             yield DYNAMIC_THREADS, "1"
         for name, value in terms.variables:
@@ -325,9 +332,10 @@ class CompileProcess:
         from pytest_compilecache.cache import save  # noqa: PLC0415
 
         site = self.locate()
-        if site.unshared or terms.store is None:
-            troubles = (_unshared(site),) if site.unshared else ()
-            return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
+        if terms.store is None:
+            return CacheResult(OperationStatus.SKIPPED)
+        if site.unshared:  # what was compiled there is new, and is not saved
+            return CacheResult(OperationStatus.ERROR, troubles=(_unshared(site),))
         self.flush()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._unheard())

@@ -60,6 +60,7 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     options = marked(item).options
     session = request.config.stash[SESSION]
     session.guard.call("the fixture compile_model", session.start)
+    session.guard.call("the fixture compile_model", session.watch)
     run = take_part(request.config).running(item)
     compiler = Compiler(HOOKS.graphs, HOOKS.frames, HOOKS)
 
@@ -149,6 +150,7 @@ def fresh_compile_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
     session = request.config.stash[SESSION]
     session.guard.call("the fixture fresh_compile_cache", session.start)
+    session.guard.call("the fixture fresh_compile_cache", session.watch)
     folder = tmp_path / "compile-cache"
     folder.mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch:

@@ -42,11 +42,12 @@ class CompileSession:
         id: The session's name, the same in all its processes.
         worker: Whether this is an xdist worker: it neither saves nor reports.
         started: Whether torch was imported, or is about to be.
+        watching: Whether what compiles was imported, or is about to be.
         run: The test that runs now, once torch is there.
         restored: How the restore ended, in whichever process it was.
         saved: How the save ended, if there was one.
         guard: Keeps our errors out of pytest and torch.
-        on_torch: Called when torch is imported and its cache is there.
+        on_torch: Called when torch loads what compiles.
         crashed: What crashed, so that nothing is published, or empty.
     """
 
@@ -56,6 +57,7 @@ class CompileSession:
         self.id = os.urandom(16).hex()
         self.worker = False
         self.started = False
+        self.watching = False
         self.run: TestRun | None = None
         self.restored: CacheResult | None = None
         self.saved: CacheResult | None = None
@@ -115,15 +117,23 @@ class CompileSession:
         return self._process
 
     def start(self) -> None:
-        """Restore, before torch can look for anything, and see what it does."""
+        """Restore, before torch can look for anything."""
         if self.started or self.guard.off:
             return
         self.started = True
-        from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
-
         self._on_start()
         self.restored = self.process.load(self._terms(), self._marker())
-        for torn in self.restored.torn:
+        watch = self.guard.bound("the import of Dynamo", self.watch)
+        self._imports.before("torch._dynamo", watch)
+
+    def watch(self) -> None:
+        """See what torch compiles, from before it loads what compiles."""
+        if self.watching or self.guard.off:
+            return
+        self.watching = True
+        from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
+
+        for torn in self.restored.torn if self.restored is not None else ():
             if torn.probe:
                 self._isa_is_lower(f"a probe library was torn and is healed: {torn.reason}")
         self._patches.add(self.recorder.builds.stop)
@@ -240,7 +250,7 @@ class CompileSession:
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call, but in sessions inside of this one."""
-        if not self.started:
+        if not self.watching:
             return None
         paused, self._paused = self._paused, None
         record = self.recorder.drain()

@@ -97,14 +97,14 @@ class Testing:
         self._item = item
         found = _marked(item)
         eager = self._runs_eager(item, found)
-        if self.session.started or found or eager:
+        if self.session.watching or found or eager:
             self.add_outside(self.session.drain())
             self.session.recorder.fresh = False
             self.session.run = self._new_run(item, found, eager=eager)
             self.session.run.begin()
 
     def torch_is_here(self) -> None:
-        """Torch was imported, perhaps by the running test: what that asks for comes into force."""
+        """Torch compiles, perhaps first in the running test: what it asks for comes into force."""
         if self._item is not None:
             self.running(self._item)
 
@@ -148,7 +148,7 @@ class Testing:
         if run is None:
             record = self.session.drain()
         else:
-            record = self._phase_so_far() if self.session.started else None
+            record = self._phase_so_far() if self.session.watching else None
             shown = report.longreprtext if when == "call" and report.failed else ""
             if run.breaches and shown and run.breaches[0] not in shown:
                 report.sections.append((_title(run.breaches), "\n".join(run.breaches)))

@@ -23,11 +23,11 @@ def inductor() -> None:
 def open_scene(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Scene]]:
-    """Opens a session's compiler, around a test of the given fallback mode."""
+    """Opens a session around a test of the given fallback mode, None for one without our mark."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     scenes: list[Scene] = []
 
-    def open_one(mode: str = "eager") -> Scene:
+    def open_one(mode: str | None = "eager") -> Scene:
         scenes.append(Scene(request.node, mode))
         return scenes[-1]
 

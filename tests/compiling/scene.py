@@ -1,4 +1,4 @@
-"""A session's compiler in this process, with a compiler of graphs that fails on request.
+"""A session in this process around a running test, with a compiler of graphs that fails on request.
 
 Dynamo, AOTAutograd and our own code are the real ones. Only Inductor's innermost
 compiler is another: it hands graphs back as they are instead of calling g++.
@@ -6,6 +6,7 @@ compiler is another: it hands graphs back as they are instead of calling g++.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_compilecache.compiling import private
-from pytest_compilecache.compiling.events import EventKind, EventSink
+from pytest_compilecache.compiling.compiler import Compiler
+from pytest_compilecache.compiling.contracts import Contracts
+from pytest_compilecache.compiling.events import CompileEvent, EventKind
 from pytest_compilecache.compiling.failures import allow
+from pytest_compilecache.compiling.hooks import HOOKS
 from pytest_compilecache.compiling.options import CompileOptions
-from pytest_compilecache.compiling.session import SessionCompiler
-from pytest_compilecache.imports import ImportWatch
-from pytest_compilecache.plugin.policy import FallbackPolicy
-from pytest_compilecache.settings import FallbackMode
+from pytest_compilecache.plugin.session import CompileSession
+from pytest_compilecache.plugin.testing import Testing
+from pytest_compilecache.settings import FallbackMode, Isolation
+from pytest_compilecache.torchhooks import inductor
 
 # Of a graph's number, from 1, and of its being a backward: what is wrong with it.
 Fails = Callable[[int, bool], BaseException | None]
@@ -48,7 +51,7 @@ class GraphMaker:
         error = self.fails(len(self.asked), backward)
         if error is not None:
             raise error
-        return private.boxed(graph.forward)
+        return inductor.boxed(graph.forward)
 
     def fail_all(self, error: BaseException | None = None) -> None:
         self.fails = lambda *_: error or BrokenKernelError("no kernel for this")
@@ -59,38 +62,70 @@ class GraphMaker:
 
 
 class Scene:
-    """A session's compiler, as the plugin sets it up around a running test."""
+    """A session with a running test, as the plugin sets them up when torch is there.
 
-    def __init__(self, item: pytest.Item | None = None, mode: FallbackMode = "eager") -> None:
-        self.sink = EventSink()
-        self.policy = FallbackPolicy()
+    Args:
+        item: The test for which warnings, skips and expected failures are raised; without one,
+            every failure to compile is allowed and none is reported.
+        mode: What a failure to compile means in it. None is a test without our mark.
+    """
+
+    def __init__(
+        self, item: pytest.Item | None = None, mode: FallbackMode | None = "eager"
+    ) -> None:
         self.set_aside: list[Path] = []
+        self.session = CompileSession()
+        self.session.started = True
+        self.session.set_aside = self._set_aside
+        self._testing = Testing(self.session)
         self._item = item
-        rule = allow if item is None else self.policy
-        self.session = SessionCompiler(self.sink, rule, self._set_aside)
-        self.session.attach(ImportWatch(), lambda callback: callback)
+        self._leave = HOOKS.join(self.session)
+        self.session.recorder.begin()
         self.begin_test(mode)
 
-    def begin_test(self, mode: FallbackMode = "eager") -> None:
+    def begin_test(
+        self,
+        mode: FallbackMode | None = "eager",
+        *,
+        contracts: Contracts | None = None,
+        isolation: Isolation = "none",
+    ) -> None:
+        self.end_test()
+        rule: Callable[..., Any] = allow
         if self._item is not None:
-            self.policy.begin(self._item, mode)
-        self.session.renew()
-        self.sink.drain()
+            rule = functools.partial(self._testing._deal_with, self._item, mode or "eager")
+        self.session.run = HOOKS.new_test(
+            rule, contracts or Contracts(), guarded=mode is not None, isolation=isolation
+        )
+        self.session.run.begin()
+        self.session.recorder.sink.drain()
+
+    def end_test(self) -> None:
+        if self.session.run is not None:
+            self.session.run.end()
+            self.session.run = None
 
     def compile(self, target: Any, **options: Any) -> Any:
         """As our fixtures compile."""
-        return self.session.compiler.compile(target, CompileOptions(**options))
+        assert self.session.run is not None
+        self.session.run.guard()
+        compiler = Compiler(HOOKS.graphs, HOOKS.frames, HOOKS)
+        return compiler.compile(target, CompileOptions(**options))
 
     def _set_aside(self, library: Path) -> bool:
         self.set_aside.append(library)
         return True
 
+    @property
+    def events(self) -> list[CompileEvent]:
+        return list(self.session.recorder.sink.waiting)
+
     def kinds(self) -> list[EventKind]:
-        return [event.kind for event in self.sink.waiting]
+        return [event.kind for event in self.events]
 
     def end(self) -> None:
-        self.policy.end()
-        self.session.undo()
+        self.end_test()
+        self._leave()
         torch._dynamo.reset()
 
 

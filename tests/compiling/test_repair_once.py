@@ -33,7 +33,7 @@ def test_library_that_loads_when_it_is_built_anew_is_no_fallback(
     graphs.fails = lambda number, _: unloadable(library) if number == 1 else None
     torch.testing.assert_close(scene.compile(wave)(torch.ones(3)), wave(torch.ones(3)))
     assert scene.set_aside == [library]
-    (event,) = scene.sink.waiting
+    (event,) = scene.events
     assert event.kind == "repair"
     assert "cab.main.so did not load" in event.reason
 

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_compilecache.api import ServerProcess
 from pytest_compilecache.cache import CacheResult
 from pytest_compilecache.server_settings import read_server_settings
-from pytest_compilecache.serving import ServerProcess
 
 
 @dataclass

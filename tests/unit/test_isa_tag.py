@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest_compilecache.compiling.facts import IsaProbe
+from pytest_compilecache.compiling.isa import IsaTag
 
 from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.events import EventSink
-from pytest_compilecache.compiling.facts import IsaProbe
-from pytest_compilecache.compiling.isa import IsaTag
 
 GOOD = IsaProbe("avx512", worked=("avx512", "avx2"), failed=())
 LOWERED = IsaProbe("avx2", worked=("avx2",), failed=("avx512",))

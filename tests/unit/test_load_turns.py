@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pytest_compilecache import serving
+from pytest_compilecache import api
 from pytest_compilecache.cache import CacheResult, OperationStatus
 from tests.unit.server import Server, deployment_in
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(serving, "compiled_before", lambda: False)
+    monkeypatch.setattr(api, "compiled_before", lambda: False)
     server = Server({**deployment_in(tmp_path), "CLEANUP_LOCK_TIMEOUT_SECONDS": "1"})
     yield server
     server.process.end()

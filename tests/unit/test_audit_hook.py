@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from pytest_compilecache import auditing
+from pytest_compilecache import audit_hook
 
 MANY = """
 import sys
 from pathlib import Path
-from pytest_compilecache import auditing
+from pytest_compilecache import audit_hook
 from pytest_compilecache.compiling.builds import BuildCounter
 from pytest_compilecache.workspace.place import choose_workspace
 from pytest_compilecache.workspace.usage import UsageLog
@@ -25,14 +25,16 @@ for _ in range(100):
         log.start()
         log.stop()
         log.stop()
-print(len(hooks), sum(map(len, auditing._listeners.values())))
+print(len(hooks), sum(map(len, audit_hook._listeners.values())))
 """
 
 
 def test_each_hears_its_own_events_while_it_listens():
     heard: list[tuple[str, object]] = []
-    stop = auditing.listen(lambda event, arguments: heard.append((event, arguments)), "one", "two")
-    other = auditing.listen(lambda _, arguments: heard.append(("other", arguments)), "two")
+    stop = audit_hook.listen(
+        lambda event, arguments: heard.append((event, arguments)), "one", "two"
+    )
+    other = audit_hook.listen(lambda _, arguments: heard.append(("other", arguments)), "two")
     sys.audit("one", 1)
     sys.audit("two", 2)
     sys.audit("three", 3)
@@ -47,8 +49,8 @@ def test_each_hears_its_own_events_while_it_listens():
 
 def test_who_stops_while_an_event_is_told_disturbs_nobody():
     heard: list[str] = []
-    first = auditing.listen(lambda *_: (heard.append("first"), first()), "one")
-    second = auditing.listen(lambda *_: heard.append("second"), "one")
+    first = audit_hook.listen(lambda *_: (heard.append("first"), first()), "one")
+    second = audit_hook.listen(lambda *_: heard.append("second"), "one")
     sys.audit("one")
     sys.audit("one")
     second()
@@ -59,7 +61,7 @@ def test_what_a_listener_raises_the_operation_raises():
     def refuse(*_: object) -> None:
         raise PermissionError("not here")
 
-    stop = auditing.listen(refuse, "one")
+    stop = audit_hook.listen(refuse, "one")
     try:
         with pytest.raises(PermissionError, match="not here"):
             sys.audit("one")

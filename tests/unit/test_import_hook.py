@@ -8,36 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from pytest_compilecache.imports import ImportWatch
+from pytest_compilecache.import_hook import ImportHook
 
 
 @pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportWatch]:
+def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportHook]:
     (tmp_path / "watched_module.py").write_text("VALUE = 1\n")
     (tmp_path / "broken_module.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    watch = ImportWatch()
-    yield watch
-    watch.remove()
+    hook = ImportHook()
+    yield hook
+    hook.remove()
     for name in ("watched_module", "broken_module"):
         sys.modules.pop(name, None)
 
 
-def test_callbacks_run_just_before_and_just_after_the_module(watch: ImportWatch):
+def test_callbacks_run_just_before_and_just_after_the_module(hook: ImportHook):
     seen: list[object] = []
-    watch.before(
+    hook.before(
         "watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE"))
     )
-    watch.after(
+    hook.after(
         "watched_module", lambda: seen.append(hasattr(sys.modules["watched_module"], "VALUE"))
     )
     assert importlib.import_module("watched_module").VALUE == 1
     assert seen == [False, True]
 
 
-def test_looking_for_a_module_is_no_import(watch: ImportWatch):
+def test_looking_for_a_module_is_no_import(hook: ImportHook):
     seen: list[str] = []
-    watch.before("watched_module", lambda: seen.append("before"))
+    hook.before("watched_module", lambda: seen.append("before"))
     spec = importlib.util.find_spec("watched_module")
     assert spec is not None
     assert spec.loader is not None
@@ -47,8 +47,8 @@ def test_looking_for_a_module_is_no_import(watch: ImportWatch):
     assert seen == ["before"]
 
 
-def test_imported_module_keeps_its_own_loader(watch: ImportWatch):
-    watch.before("watched_module", lambda: None)
+def test_imported_module_keeps_its_own_loader(hook: ImportHook):
+    hook.before("watched_module", lambda: None)
     module = importlib.import_module("watched_module")
     loader = module.__spec__.loader if module.__spec__ else None
     assert type(loader).__name__ == "SourceFileLoader"
@@ -56,32 +56,32 @@ def test_imported_module_keeps_its_own_loader(watch: ImportWatch):
     importlib.reload(module)
 
 
-def test_module_that_is_there_already_is_announced_at_once(watch: ImportWatch):
+def test_module_that_is_there_already_is_announced_at_once(hook: ImportHook):
     importlib.import_module("watched_module")
     seen: list[str] = []
-    watch.before("watched_module", lambda: seen.append("before"))
-    watch.after("watched_module", lambda: seen.append("after"))
+    hook.before("watched_module", lambda: seen.append("before"))
+    hook.after("watched_module", lambda: seen.append("after"))
     assert seen == ["before", "after"]
-    assert watch not in sys.meta_path
+    assert hook not in sys.meta_path
 
 
-def test_module_that_fails_raises_its_own_error_and_is_not_announced_after(watch: ImportWatch):
+def test_module_that_fails_raises_its_own_error_and_is_not_announced_after(hook: ImportHook):
     seen: list[str] = []
-    watch.after("broken_module", lambda: seen.append("after"))
+    hook.after("broken_module", lambda: seen.append("after"))
     with pytest.raises(ZeroDivisionError):
         importlib.import_module("broken_module")
     assert seen == []
 
 
-def test_missing_module_stays_missing(watch: ImportWatch):
-    watch.before("module_of_nobody", lambda: None)
+def test_missing_module_stays_missing(hook: ImportHook):
+    hook.before("module_of_nobody", lambda: None)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("module_of_nobody")
 
 
-def test_two_watches_are_both_told_and_do_not_ask_each_other_for_ever(watch: ImportWatch):
-    inner, seen = ImportWatch(), []
-    watch.before("watched_module", lambda: seen.append("outer"))
+def test_two_hooks_are_both_told_and_do_not_ask_each_other_for_ever(hook: ImportHook):
+    inner, seen = ImportHook(), []
+    hook.before("watched_module", lambda: seen.append("outer"))
     inner.before("watched_module", lambda: seen.append("inner"))
     try:
         importlib.import_module("watched_module")
@@ -90,8 +90,8 @@ def test_two_watches_are_both_told_and_do_not_ask_each_other_for_ever(watch: Imp
     assert sorted(seen) == ["inner", "outer"]
 
 
-def test_removed_watch_leaves_no_finder(watch: ImportWatch):
-    watch.before("watched_module", lambda: pytest.fail("called after removal"))
-    watch.remove()
-    assert watch not in sys.meta_path
+def test_removed_hook_leaves_no_finder(hook: ImportHook):
+    hook.before("watched_module", lambda: pytest.fail("called after removal"))
+    hook.remove()
+    assert hook not in sys.meta_path
     importlib.import_module("watched_module")

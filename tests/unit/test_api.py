@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import pytest_compilecache
-from pytest_compilecache import calls, serving
+from pytest_compilecache import api
+from pytest_compilecache.api import load_compile_cache, save_compile_cache
 from pytest_compilecache.cache import OperationStatus
-from pytest_compilecache.calls import load_compile_cache, save_compile_cache
 from pytest_compilecache.errors import CompileCacheWarning, SettingsError
 from tests.unit.server import Server, deployment_in
 
@@ -33,13 +33,13 @@ Start = Callable[[dict[str, str]], Server]
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts servers; the calls are those of the last one."""
     # Other tests of this process may have compiled.
-    monkeypatch.setattr(serving, "compiled_before", lambda: False)
+    monkeypatch.setattr(api, "compiled_before", lambda: False)
     started: list[Server] = []
 
     def start(environ: dict[str, str]) -> Server:
         server = Server({**environ})
         started.append(server)
-        monkeypatch.setattr(calls, "_process", lambda: server.process)
+        monkeypatch.setattr(api, "_process", lambda: server.process)
         return server
 
     yield start
@@ -170,7 +170,7 @@ def test_clamped_number_is_a_warning_at_the_callers_line(
 ):
     start({**users, "MAX_CONCURRENT_SAVES": "101"})
     with pytest.warns(CompileCacheWarning, match="101 is out of the range from 1 to 100") as caught:
-        getattr(calls, name)()
+        getattr(api, name)()
     assert [Path(each.filename) for each in caught] == [Path(__file__)]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from pytest_compilecache import serving
+from pytest_compilecache import api
 from pytest_compilecache.cache import CacheResult, OperationStatus
-from pytest_compilecache.compiling import private
+from pytest_compilecache.torchhooks import cache_folders, names
 from tests.unit.server import Server, deployment_in
 
 SUCCESS, SKIPPED = OperationStatus.SUCCESS, OperationStatus.SKIPPED
@@ -24,7 +25,7 @@ Start = Callable[[dict[str, str]], Server]
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     # Other tests of this process may have compiled.
-    monkeypatch.setattr(serving, "compiled_before", lambda: False)
+    monkeypatch.setattr(api, "compiled_before", lambda: False)
     started: list[Server] = []
 
     def start(environ: dict[str, str]) -> Server:
@@ -95,7 +96,7 @@ def test_threads_that_inductor_has_read_already_are_said_to_be_in_the_keys(
 
 # --- the same workspace again -----------------------------------------------
 
-WHERE = pytest.mark.parametrize("where", ["nowhere", "empty folder", "folder with files"])
+WHERE = pytest.mark.parametrize("where", ["nowhere", "empty folder"])
 
 
 def name_a_folder(where: str, users: dict[str, str], tmp_path: Path) -> None:
@@ -147,17 +148,27 @@ def test_empty_folder_that_the_user_named_is_used_itself(
     assert server.inductor == tmp_path / "named"
 
 
-def test_folder_with_files_of_others_is_neither_emptied_nor_read(
+def test_folder_with_files_of_others_is_followed_and_nothing_is_shared_with_it(
     start: Start, users: dict[str, str], tmp_path: Path
 ):
+    shared = start(users)
+    shared.load()
+    shared.compile("caa")
+    shared.save()
     name_a_folder("folder with files", users, tmp_path)
     server = start(users)
-    server.load()
+    loaded = server.load()
+    assert (loaded.status, loaded.usable) == (ERROR, True)
+    assert "holds artifacts of an unknown environment" in loaded.troubles[0].reason
+    assert server.inductor == tmp_path / "named"
+    # Not even a stamp, by which the next session would take it for its own.
+    assert {path.name for path in server.inductor.iterdir()} - {"locks"} == {
+        "theirs.py",
+        "torn.so",
+    }
     server.compile()
-    assert server.save().files == 1
-    assert server.inductor.parent == tmp_path / "named"
-    assert (tmp_path / "named" / "theirs.py").read_text() == "theirs = 1\n"
-    assert (tmp_path / "named" / "torn.so").exists()
+    assert server.save().status is ERROR
+    assert len(server.packs) == 1
 
 
 def test_process_that_ended_has_given_everything_back(
@@ -165,7 +176,7 @@ def test_process_that_ended_has_given_everything_back(
 ):
     codecache = ModuleType("codecache")
     codecache._HEADER_DIR = "torch's own"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, private.CODECACHE, codecache)
+    monkeypatch.setitem(sys.modules, names.CODECACHE, codecache)
     hooks = [*sys.meta_path]
     server = start(users)
     server.load()
@@ -231,7 +242,7 @@ def test_workspace_that_others_can_write_to_is_neither_loaded_nor_saved(
     (tmp_path / "work" / f"compilecache-{os.getuid()}").chmod(0o777)
     result = call(server)
     assert result.status is ERROR
-    assert "can be written to by others" in result.troubles[0].reason
+    assert re.search("written to by others|everybody can replace", result.troubles[0].reason)
     assert server.packs == []
 
 
@@ -250,20 +261,25 @@ def test_damaged_pack_is_an_error_and_torch_uses_the_workspace(
 
 
 def test_hook_that_fails_in_the_middle_of_torchs_import_is_logged(
-    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Server,
+    users: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    def fail(directory: Path) -> None:
+    def fail(_: object, directory: Path) -> None:
         raise RuntimeError(f"no {directory.name}")
 
-    monkeypatch.setattr(private, "redirect_headers", fail)
-    monkeypatch.setitem(sys.modules, private.CODECACHE, ModuleType("codecache"))
+    monkeypatch.setattr(cache_folders, "redirect_headers", fail)
+    monkeypatch.setitem(sys.modules, names.CODECACHE, ModuleType("codecache"))
     assert server.load().status is DOES_NOT_EXIST
     (warning,) = warnings_of(caplog)
-    assert "RuntimeError: no headers" in warning
+    assert warning.startswith("compile cache: off, for the hook the headers failed: RuntimeError")
+    assert server.environ == users
+    assert server.process.users_environ == users
 
 
 def test_compiling_before_the_load_is_told_once(server: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(serving, "compiled_before", lambda: True)
+    monkeypatch.setattr(api, "compiled_before", lambda: True)
     (without,) = server.save().troubles
     assert "compiled without load_compile_cache()" in without.reason
     (before,) = server.load().troubles
