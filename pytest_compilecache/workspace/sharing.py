@@ -24,6 +24,7 @@ from pytest_compilecache.workspace.place import USE_MARK, Workspace
 
 SHARING_LOCK = "sharing.lock"
 EVICTING_LOCK = "evicting.lock"
+RESTORING_LOCK = "restore.lock"
 
 # Both are waited for inside `import torch`.
 EVICTOR_SECONDS = 5.0
@@ -187,12 +188,15 @@ def restoring_turn(workspace: Workspace, seconds: float = RESTORER_SECONDS) -> I
         workspace: The workspace.
         seconds: How long to wait for the process that restores, which may hang on a mount.
     """
-    from filelock import FileLock  # noqa: PLC0415  (a process that only imports us does not pay)
-
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, TimeoutError):
-            lock = FileLock(workspace.state / "restore.lock")
-            stack.enter_context(lock.acquire(timeout=seconds))
+    # Not by filelock, which takes 10 ms to import, in each session that imports torch.
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as undo:
+        with contextlib.suppress(OSError):  # there are no locks here: what follows is safe without
+            while not (locks := try_locks(workspace, RESTORING_LOCK, exclusive=True)):
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+            undo.callback(_close, locks)
         yield
 
 
