@@ -86,10 +86,12 @@ def claim(folder: Path) -> None:
     try:
         make_private_folders(folder)
         reason = _why_refused(folder, above=False)
+        usable = os.access(folder, os.W_OK | os.X_OK)
+        folder.stat()  # or one that was removed meanwhile would count as read-only
     except OSError as error:
         reason = f"it cannot be made: {error.strerror or error}"
         raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not usable:
         # Torch would fail to compile there, where without us it would not.
         raise WorkspaceError(folder, "it cannot be written to", CHOOSE_ANOTHER_PLACE)
     if reason:

@@ -24,7 +24,7 @@ from tests.crash.verification import pack_names, store_faults
 
 LOG = logging.getLogger(__name__)
 
-KILLS_IN_A_WORLD = 25 if SOAK else 10
+KILLS_IN_A_WORLD = 25 if SOAK else 8
 WORLDS = 80 if SOAK else 3
 # One second was asked for; a machine that also does other work may take a few.
 NEXT_ONE_SECONDS = 5.0
@@ -177,7 +177,7 @@ def killed_at_each_change(
     before: World, operation: str, folder: Path
 ) -> Iterator[tuple[World, str]]:
     machine = RESTORER if operation == "restore" else SAVERS[0]
-    for position in itertools.count(1, stride(4) if operation == "restore" else stride(2)):
+    for position in itertools.count(1, stride(7) if operation == "restore" else stride(2)):
         world = before.copy(folder)
         ending = world.run(operation, machine, kill_at=position)
         yield world, f"{operation} killed at change {position}: {ending}"

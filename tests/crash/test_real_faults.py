@@ -41,10 +41,10 @@ MADE_BY = [(calls, operation) for calls, (made_by, _, _) in CALLS.items() for op
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def site(folder: Path) -> Site:
-    """A site where every operation has something to do."""
-    site = Site(folder / "before")
+@pytest.fixture(scope="module")
+def site(shared_folder: Path) -> Site:
+    """A site where every operation has something to do; each fault meets a copy of it."""
+    site = Site(shared_folder / "before")
     for number in range(3):
         site.restore("other")
         put(site.workspace("other"), names("o", 2, first=2 * number))
@@ -106,13 +106,13 @@ class Strace:
         return self._trace.exists() and "(INJECTED)" in self._trace.read_text()
 
 
-@pytest.fixture
-def strace(prepared: Prepared, site: Site, folder: Path) -> Strace:
+@pytest.fixture(scope="module")
+def strace(prepared: Prepared, site: Site, shared_folder: Path) -> Strace:
     """A strace that works here."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    strace = Strace(prepared, folder / "trace")
-    strace.run("prune", site.copy(folder / "probe"), "openat", "EIO", "1+")
+    strace = Strace(prepared, shared_folder / "trace")
+    strace.run("prune", site.copy(shared_folder / "probe"), "openat", "EIO", "1+")
     if not strace.injected():
         pytest.skip("strace may not watch processes here")
     return strace
