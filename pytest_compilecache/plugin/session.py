@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_compilecache.compiling.failures import Failure
     from pytest_compilecache.environment import Environment
     from pytest_compilecache.plugin.engine import Engine
-    from pytest_compilecache.settings import Settings
+    from pytest_compilecache.session_settings import Settings
     from pytest_compilecache.workspace.place import Workspace
 
 SHARED = "COMPILECACHE_SESSION"
@@ -75,7 +75,7 @@ class CompileSession:
     def settings(self) -> Settings:
         """What is in force."""
         if self._settings is None:
-            from pytest_compilecache.settings import Settings  # noqa: PLC0415
+            from pytest_compilecache.session_settings import Settings  # noqa: PLC0415
 
             self._settings = Settings.resolve()
         return self._settings
