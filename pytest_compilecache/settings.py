@@ -1,24 +1,21 @@
-"""Every setting, once: its type, default, cap, names and meaning; and the values that are in force.
+"""Every setting, once: its type, default, cap, names and meaning.
 
-`SETTINGS` is the table that the plugin, the two calls, the commands and the reference read.
-It never reads a file. The documented variables of servers, such as ``B10FS_CACHE_DIR``, are
-aliases, which sessions never read: a variable that is meant for another tool never stops
-pytest.
+The plugin, the two calls, the commands and the reference read this table. It is loaded in
+every pytest session, so it loads nothing else of the package. The documented variables of
+servers, such as ``B10FS_CACHE_DIR``, are aliases, which sessions never read: a variable that
+is meant for another tool never stops pytest.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pytest_compilecache.errors import SettingsError
-
 if TYPE_CHECKING:
-    from pytest_compilecache.limits import Limits
+    from pytest_compilecache.errors import SettingsError
 
 SavePolicy = Literal["auto", "always", "never"]
 SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
@@ -44,6 +41,8 @@ class Source(NamedTuple):
 
     def bad(self, raw: object, remedy: str) -> SettingsError:
         """The error for a value that cannot be used."""
+        from pytest_compilecache.errors import SettingsError  # noqa: PLC0415
+
         return SettingsError(self.name, f"{raw!r:.80} cannot be used", remedy)
 
 
@@ -65,7 +64,7 @@ class Setting(NamedTuple):
     """One setting.
 
     Attributes:
-        name: Its field in `Settings` or `ServerSettings`; the other names follow from it.
+        name: Its field in `Settings` and `ServerSettings`; the other names follow from it.
         help: What it means.
         kind: What it may be.
         default: What holds where it is not given; None where that depends on the machine.
@@ -238,9 +237,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "isolation",
-        "What tests do not share: none (all is as torch has it); limit (each test has a recompile "
-        "limit of its own); test (also a state of automatic dynamic shapes of its own, so that "
-        "what a test compiles does not depend on the tests before it).",
+        "What plain torch.compile calls of different tests do not share: none (all is as torch "
+        "has it); limit (each test has a recompile limit of its own); test (also a state of "
+        "automatic dynamic shapes of its own, so that what a test compiles does not depend on the "
+        "tests before it). Tests with our mark or fixtures always have a limit of their own.",
         _one_of(*ISOLATIONS),
         "none",
         "{none,limit,test}",
@@ -339,89 +339,3 @@ SETTINGS: tuple[Setting, ...] = (
 SESSION_SETTINGS = tuple(each for each in SETTINGS if each.sessions)
 SERVER_SETTINGS = tuple(each for each in SETTINGS if each.servers)
 BY_NAME = MappingProxyType({each.name: each for each in SETTINGS})
-
-
-class Layer(NamedTuple):
-    """Raw values from one place.
-
-    Attributes:
-        kind: By which of its names a setting stands there.
-        origin: How a person knows the place; of variables, each one's name.
-        values: Raw values by setting; None means that the place does not have it.
-        base: The folder that relative paths in this place are relative to.
-    """
-
-    kind: Literal["ini", "variable", "option"]
-    origin: str
-    values: Mapping[str, object]
-    base: Path
-
-    def source(self, setting: Setting) -> Source:
-        """Where a value of this layer was found."""
-        if self.kind == "variable":
-            return Source(setting.variable, self.base)
-        name = setting.ini if self.kind == "ini" else setting.flag
-        return Source(f"{name} ({self.origin})", self.base)
-
-
-def variables_layer(environ: Mapping[str, str], base: Path) -> Layer:
-    """The layer of the ``COMPILECACHE_*`` variables of test sessions."""
-    values = {each.name: environ.get(each.variable) for each in SESSION_SETTINGS}
-    return Layer("variable", "", values, base)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is in force in a test session; `SETTINGS` says what each value means.
-
-    Attributes:
-        origins: Where each setting that is not a default came from.
-    """
-
-    store: str | None
-    save: SavePolicy
-    dir: Path | None
-    strict: bool
-    report: Path | None
-    run: RunMode
-    fallback: FallbackMode | None
-    isolation: Isolation
-    compiler_seconds: int
-    max_store_mb: int | None
-    max_workspace_mb: int
-    keep_days: int
-    origins: Mapping[str, str]
-
-    @property
-    def limits(self) -> Limits:
-        """What a store and a workspace may take."""
-        # Not needed by a session that compiles nothing.
-        from pytest_compilecache.limits import DAY, MIB, Limits  # noqa: PLC0415
-
-        return Limits(
-            store_bytes=None if self.max_store_mb is None else self.max_store_mb * MIB,
-            workspace_bytes=self.max_workspace_mb * MIB,
-            keep_seconds=self.keep_days * DAY,
-        )
-
-    @classmethod
-    def resolve(cls, *layers: Layer) -> Settings:
-        """Lay the layers over the defaults, the later over the earlier.
-
-        Raises:
-            SettingsError: A value cannot be used; it names the setting and its origin.
-        """
-        values = {each.name: each.default for each in SESSION_SETTINGS}
-        origins: dict[str, str] = {}
-        for layer in layers:
-            for name, raw in layer.values.items():
-                if raw is None:
-                    continue
-                setting = BY_NAME[name]
-                if raw == "":  # takes back what an earlier layer says
-                    values[name] = setting.default
-                    origins.pop(name, None)
-                    continue
-                values[name] = setting.kind.parse(raw, layer.source(setting))
-                origins[name] = layer.origin or setting.variable
-        return cls(**values, origins=MappingProxyType(origins))

@@ -24,7 +24,8 @@ from pytest_compilecache.limits import DAY
 from pytest_compilecache.patches import users_environ
 from pytest_compilecache.server.keeping import UNGUARDED
 from pytest_compilecache.server_settings import ServerSettings
-from pytest_compilecache.settings import INDUCTOR, SERVER_SETTINGS, SESSION_SETTINGS, Settings
+from pytest_compilecache.session_settings import Settings
+from pytest_compilecache.settings import INDUCTOR, SERVER_SETTINGS, SESSION_SETTINGS
 from pytest_compilecache.store import folder_of, open_store
 from pytest_compilecache.store.listing import list_readable, packs_in
 from pytest_compilecache.workspace.foreign import places_of_child, places_of_neighbour

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.settings import SESSION_SETTINGS, Layer, Settings, variables_layer
+from pytest_compilecache.session_settings import Layer, Settings, variables_layer
+from pytest_compilecache.settings import SESSION_SETTINGS
 
 _ADDOPTS = "PYTEST_ADDOPTS"
 

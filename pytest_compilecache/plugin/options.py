@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_compilecache.errors import CompileCacheWarning, SettingsError
-from pytest_compilecache.settings import SESSION_SETTINGS, Layer, Setting, Settings, variables_layer
+from pytest_compilecache.settings import SESSION_SETTINGS, Setting
+
+if TYPE_CHECKING:
+    from pytest_compilecache.session_settings import Settings
 
 _YIELDED = "compilecache-yielded"
 
@@ -84,17 +86,23 @@ def resolve_settings(config: pytest.Config) -> Settings | None:
     """
     yielded = _yielded(config)
     ini = {each.name: _ini(config, each) for each in SESSION_SETTINGS if each.ini not in yielded}
-    variables = variables_layer(os.environ, Path.cwd())
+    variables = (os.environ.get(each.variable) for each in SESSION_SETTINGS)
     typed = _typed(config)
-    raw = (ini, variables.values, typed)
-    if all(value is None for values in raw for value in values.values()):
+    if all(value is None for value in (*ini.values(), *variables, *typed.values())):
         return None
+    from pytest_compilecache.errors import SettingsError  # noqa: PLC0415
+    from pytest_compilecache.session_settings import (  # noqa: PLC0415
+        Layer,
+        Settings,
+        variables_layer,
+    )
+
     here = config.invocation_params.dir
     file = config.inipath.name if config.inipath else "ini"
     try:
         return Settings.resolve(
             Layer("ini", file, ini, config.inipath.parent if config.inipath else here),
-            variables,
+            variables_layer(os.environ, Path.cwd()),
             Layer("option", "command line", typed, here),
         )
     except SettingsError as error:
@@ -114,6 +122,8 @@ def _yielded(config: pytest.Config) -> set[str]:
     if found is None:
         return set()
     if not found.warned:
+        from pytest_compilecache.errors import CompileCacheWarning  # noqa: PLC0415
+
         found.warned = True
         names = ", ".join(sorted(found.names))
         text = (

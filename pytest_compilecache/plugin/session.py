@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_compilecache.compiling.toolchain import Toolchain
     from pytest_compilecache.process import CompileProcess, Site, Terms
     from pytest_compilecache.results import CacheResult, Trouble
-    from pytest_compilecache.settings import Settings
+    from pytest_compilecache.session_settings import Settings
     from pytest_compilecache.workspace.evict import Evicted
 
 SHARED = "COMPILECACHE_SESSION"
@@ -95,7 +95,7 @@ class CompileSession:
     def settings(self) -> Settings:
         """What is in force."""
         if self._settings is None:
-            from pytest_compilecache.settings import Settings  # noqa: PLC0415
+            from pytest_compilecache.session_settings import Settings  # noqa: PLC0415
 
             self._settings = Settings.resolve()
         return self._settings

@@ -663,13 +663,14 @@ def test_real_torch_builds_nothing_on_the_second_machine(
     replica: Replica, next_replica: Replica, tmp_path: Path
 ):
     (tmp_path / "serve.py").write_text(MODEL)
-    for each in (replica, next_replica):  # headers are most of the time of so small a model
+    for each in (replica, next_replica):  # headers and probes are most of its time
         each.machine.variables["TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"] = "0"
+        each.machine.variables["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
     for machine, status in ((replica, "does_not_exist"), (next_replica, "success")):
         ended = machine.start(
             "run", "--json", "--", sys.executable, str(tmp_path / "serve.py")
         ).end(900)
         assert ended.code == 0, ended.err
         assert ended.statuses["load"] == status
-    assert len(replica.machine.log.read_text().splitlines()) >= 2  # a probe and a kernel
+    assert len(replica.machine.log.read_text().splitlines()) >= 1
     assert not next_replica.machine.log.exists(), next_replica.machine.log.read_text()

@@ -271,7 +271,7 @@ def test_vllms_folder_that_the_user_named_is_not_evicted_from(tmp_path: Path):
 
 
 def test_limit_is_that_of_the_plugin_by_default(tmp_path: Path):
-    from pytest_compilecache.settings import Settings  # noqa: PLC0415
+    from pytest_compilecache.session_settings import Settings  # noqa: PLC0415
 
     limits = read_server_settings(deployment_in(tmp_path)).limits
     assert limits.workspace_bytes == Settings.resolve().limits.workspace_bytes == 10_240 * MIB

@@ -22,7 +22,7 @@ from pytest_compilecache.compiling.options import CompileOptions
 from pytest_compilecache.doctor import machine, software
 from pytest_compilecache.doctor.findings import Finding
 from pytest_compilecache.server_settings import Places, read_server_settings
-from pytest_compilecache.settings import variables_layer
+from pytest_compilecache.session_settings import variables_layer
 from tests.unit.test_docs import DOCS, ROOT, python
 
 PACKAGE = ROOT / "pytest_compilecache"

@@ -5,13 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.settings import (
-    SESSION_SETTINGS,
-    SETTINGS,
-    Layer,
-    Settings,
-    variables_layer,
-)
+from pytest_compilecache.session_settings import Layer, Settings, variables_layer
+from pytest_compilecache.settings import SESSION_SETTINGS, SETTINGS
 
 
 def layer(origin: str = "command line", base: str = "/base", **values: object) -> Layer:
