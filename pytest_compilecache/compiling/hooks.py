@@ -26,6 +26,7 @@ from pytest_compilecache.torchhooks import (
     cache_folders,
     cache_keys,
     eager_calls,
+    gradient_warnings,
     isolation,
     metrics,
     names,
@@ -252,7 +253,14 @@ class ProcessHooks:
         frames = _GuardedFrames(self.frames, group.guard)
         group.after(names.CONVERT_FRAME, lambda patches: frame_hooks.watch_frames(patches, frames))
         group.after(names.CONVERT_FRAME, self._watch_limits)
+        group.after(names.CONVERT_FRAME, self._hide_gradient_warnings)
         group.after(names.DYNAMO, self._begin_test)
+
+    def _hide_gradient_warnings(self, patches: Patches) -> None:
+        gradient_warnings.hide_gradient_warnings(
+            patches,
+            lambda: self.frames.in_call or (self.run is not None and self.run.guarded),
+        )
 
     def _watch_limits(self, patches: Patches) -> None:
         guard = self._calls.guard

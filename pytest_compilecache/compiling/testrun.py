@@ -14,7 +14,7 @@ from pytest_compilecache.compiling.failures import Failure, Rule, allow
 from pytest_compilecache.compiling.frames import Frames
 from pytest_compilecache.patches import Patches
 from pytest_compilecache.settings import Isolation
-from pytest_compilecache.torchhooks import gradient_warnings, inductor, stances
+from pytest_compilecache.torchhooks import inductor, stances
 from pytest_compilecache.torchhooks import isolation as isolation_hooks
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ class TestRun:
             return
         self.guarded = inductor.guard_plain_compiles(self._patches, self._compile_guarded)
         if self.guarded:  # else torch is not loaded yet
-            gradient_warnings.hide_gradient_warnings(self._patches)
             self._own_limit()
 
     def _own_limit(self) -> None:

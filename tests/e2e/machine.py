@@ -107,9 +107,8 @@ class Machine:
 
     def pytest(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Run:
         """Run pytest to its end."""
-        return self.run(
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, cwd=cwd, env=env
-        )
+        alone = ("-p", "no:cacheprovider", "-p", "no:randomly")
+        return self.run(sys.executable, "-m", "pytest", *alone, *arguments, cwd=cwd, env=env)
 
     def python(self, code: str, *, cwd: Path, env: Mapping[str, str] | None = None) -> Run:
         """Run a program to its end."""

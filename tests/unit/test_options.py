@@ -28,7 +28,7 @@ def test_loading_the_plugin_loads_nothing_that_a_suite_without_torch_does_not_ne
     done = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
     package = "pytest_compilecache"
     light = ("plugin", "plugin.options", "plugin.session", "plugin.fixtures")
-    others = ("imports", "settings", "variables")
+    others = ("guard", "import_hook", "patches", "settings")
     expected = {package, *(f"{package}.{name}" for name in (*light, *others))}
     assert set(done.stdout.split()) == expected
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_compilecache.compiling import private
 from pytest_compilecache.compiling.recorder import Recorder
+from pytest_compilecache.patches import Patches
+from pytest_compilecache.torchhooks import metrics, names
 
 
 class FakeTorch:
@@ -31,7 +32,7 @@ class FakeTorch:
 def torch(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
     fake = FakeTorch()
     utils = SimpleNamespace(counters=fake.counters, _compilation_metrics=fake.metrics)
-    monkeypatch.setitem(sys.modules, private.DYNAMO_UTILS, utils)
+    monkeypatch.setitem(sys.modules, names.DYNAMO_UTILS, utils)
     return fake
 
 
@@ -78,9 +79,11 @@ def test_reason_of_a_bypass_is_one_line(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setitem(sys.modules, "torchs", SimpleNamespace(Bypass=Bypass))
     told: list[str] = []
-    undo = private.note_bypasses("torchs", "Bypass", told.append)
+    patches = Patches()
+    metrics.note_bypasses(patches, "torchs", "Bypass", told.append)
     Bypass("cannot cache cond.\n  Module: ops\n")
-    undo()
+    patches.undo()
+    Bypass("unheard")
     assert told == ["cannot cache cond. Module: ops"]
 
 
@@ -122,7 +125,21 @@ def test_graph_breaks_are_counted_by_reason(torch: FakeTorch):
 
 
 def test_torch_without_any_known_name_loses_numbers_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, private.DYNAMO_UTILS, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, names.DYNAMO_UTILS, SimpleNamespace())
     recorder = Recorder()
-    recorder.widen()
+    metrics.widen(Patches())
     assert recorder.drain() is None
+
+
+def test_room_for_metrics_is_widened_and_given_back(monkeypatch: pytest.MonkeyPatch):
+    utils = SimpleNamespace()
+    utils.set_compilation_metrics_limit = lambda size: setattr(
+        utils, "_compilation_metrics", deque(maxlen=size)
+    )
+    utils.set_compilation_metrics_limit(64)
+    monkeypatch.setitem(sys.modules, names.DYNAMO_UTILS, utils)
+    patches = Patches()
+    metrics.widen(patches)
+    assert utils._compilation_metrics.maxlen > 64
+    patches.undo()
+    assert utils._compilation_metrics.maxlen == 64

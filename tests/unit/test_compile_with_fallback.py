@@ -164,36 +164,29 @@ print(json.dumps([values, list(mapped), [failure.reason for failure in told]]))
     assert [reason.partition(":")[0] for reason in reasons] == ["Unsupported"] * 2
 
 
-def test_function_past_the_recompile_limit_runs_eager_under_fullgraph_and_is_told(tmp_path: Path):
+def test_function_past_the_recompile_limit_is_told_once_whatever_was_asked(tmp_path: Path):
     script = """
-call = dict(backend="aot_eager", fullgraph=True, dynamic=False, on_fallback=told.append)
-compiled = compile_with_fallback(lambda x: x + 1, **call)
-sizes = [compiled(torch.ones(size)).numel() for size in range(2, 14)]
-print(json.dumps([sizes, [failure.reason for failure in told]]))
-"""
-    (sizes, reasons), _ = run(tmp_path, script, SERVER)
-    assert sizes == list(range(2, 14))
-    assert len(reasons) == 1
-    assert "recompile" in reasons[0].lower()
-
-
-@pytest.mark.parametrize("fallback", ["eager", "fail"])
-def test_function_that_runs_eager_without_an_error_is_told_once(fallback: str, tmp_path: Path):
-    script = f"""
 def three_more(x):
     return x + 3
-call = dict(backend="aot_eager", dynamic=False, fallback={fallback!r})
-compiled = compile_with_fallback(three_more, on_fallback=told.append, **call)
-values = [compiled(torch.ones(size)).numel() for size in range(2, 14)]
-logged = compile_with_fallback(lambda x: x + 1, **call)
-values += [logged(torch.ones(size)).numel() for size in range(2, 14)]
-print(json.dumps([values, [(failure.function, failure.reason) for failure in told]]))
+def sizes(compiled):
+    return [compiled(torch.ones(size)).numel() for size in range(2, 14)]
+call = dict(backend="aot_eager", dynamic=False)
+found = []
+for more in (dict(fullgraph=True), dict(), dict(fallback="fail")):
+    told = []
+    torch._dynamo.reset()
+    values = sizes(compile_with_fallback(three_more, on_fallback=told.append, **call, **more))
+    found.append([values, [(failure.function, failure.reason) for failure in told]])
+sizes(compile_with_fallback(lambda x: x + 1, **call))
+print(json.dumps(found))
 """
-    (values, reasons), log = run(tmp_path, script, SERVER)
-    assert values == [*range(2, 14)] * 2
-    ((function, reason),) = reasons
-    assert function.startswith("three_more (<string>:")
-    assert reason.startswith("recompile_limit (8) reached; last recompile: ")
+    found, log = run(tmp_path, script, SERVER)
+    for values, told in found:
+        assert values == [*range(2, 14)]
+        ((function, reason),) = told
+        assert function.startswith("three_more (<string>:")
+        assert "recompile" in reason.lower()
+    assert found[1][1][0][1].startswith("recompile_limit (8) reached; last recompile: ")
     assert log.count("runs eager: <lambda> (<string>:") == 1
 
 
@@ -256,25 +249,25 @@ print(json.dumps([torch.equal(one(x), x.sin()) for one in again]))
     assert same == [True, True]
 
 
-@pytest.mark.parametrize(
-    ("call", "told"),
-    [
-        ("compile_with_fallback(model, fallback='skip')", "use 'eager' or 'fail'"),
-        ("compile_with_fallback(None)", "None cannot be called"),
-        ("compile_with_fallback(model, on_fallback=3)", "on_fallback=3 cannot be called"),
-        ("compile_with_fallback(model, fullgrap=True)", "fullgrap: there is no such option"),
-        (
-            "compile_with_fallback(model, mode='default', options={'max_autotune': True})",
-            "either mode or options",
+def test_wrong_argument_is_told_at_once(tmp_path: Path):
+    calls = {
+        "compile_with_fallback(model, fallback='skip')": "use 'eager' or 'fail'",
+        "compile_with_fallback(None)": "None cannot be called",
+        "compile_with_fallback(model, on_fallback=3)": "on_fallback=3 cannot be called",
+        "compile_with_fallback(model, fullgrap=True)": "fullgrap: there is no such option",
+        "compile_with_fallback(model, mode='default', options={'max_autotune': True})": (
+            "either mode or options"
         ),
-    ],
-)
-def test_wrong_argument_is_told_at_once(tmp_path: Path, call: str, told: str):
+    }
     script = f"""
-try:
-    {call}
-except ValueError as error:
-    print(json.dumps(str(error)))
+for call in {list(calls)}:
+    try:
+        eval(call)
+    except ValueError as error:
+        told.append(str(error))
+print(json.dumps(told))
 """
-    text, _ = run(tmp_path, script)
-    assert told in text
+    said, _ = run(tmp_path, script)
+    assert len(said) == len(calls)
+    for text, expected in zip(said, calls.values(), strict=True):
+        assert expected in text
