@@ -15,6 +15,7 @@ import torch
 
 from tests.compiling.scene import GraphMaker, Scene
 
+
 def computed() -> torch.Tensor:
     return torch.ones(3, requires_grad=True) * 2
 

@@ -8,9 +8,9 @@ import weakref
 import filelock
 import pytest
 
-from pytest_compilecache.compiling.fallback import FallbackBackend, ForeignBackend, GraphCompiler
 from pytest_compilecache.compiling.events import EventSink
 from pytest_compilecache.compiling.failures import Fallbacks, must_pass, one_line
+from pytest_compilecache.compiling.fallback import FallbackBackend, ForeignBackend, GraphCompiler
 from pytest_compilecache.compiling.options import CompileOptions
 
 pytest.importorskip("torch")

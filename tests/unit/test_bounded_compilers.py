@@ -46,9 +46,8 @@ def test_command_that_hangs_ends(builder: ModuleType):
 
 def test_bound_holds_while_something_of_ours_compiles_and_no_longer(builder: ModuleType):
     toolchain = Toolchain(0.05)
-    with toolchain.bounding(), toolchain.bounding():
-        with pytest.raises(subprocess.TimeoutExpired):
-            builder.subprocess.check_output(SLEEP)
+    with toolchain.bounding(), toolchain.bounding(), pytest.raises(subprocess.TimeoutExpired):
+        builder.subprocess.check_output(SLEEP)
     assert builder.subprocess is subprocess
 
 
