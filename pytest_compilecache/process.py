@@ -378,7 +378,6 @@ class CompileProcess:
     def end(self) -> None:
         """Give torch, the variables and the workspace back as they were."""
         with self._lock:
-            self.flush()
             self.patches.undo()
             self.release()
             self._usage = None

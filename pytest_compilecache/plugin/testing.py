@@ -194,9 +194,11 @@ class Testing:
             self._figures().add_outside(record)
 
     def close(self) -> None:
-        """Note what was compiled after the last test."""
+        """Note what was compiled after the last test, and what was used."""
         self._item = self.session.run = None
         self.add_outside(self.session.drain())
+        if self.session.started:
+            self.session.process.flush()
 
     def _figures(self) -> SessionFigures:
         if self.figures is None:
