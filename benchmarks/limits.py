@@ -79,7 +79,7 @@ def main() -> None:
         folder = Path(scratch)
         (folder / "pytest.ini").write_text("[pytest]\n")
         (folder / "test_limits.py").write_text(SUITE)
-        session(folder, "with the plugin")  # warms the file system's cache
+        session(folder, "with the plugin and isolation=limit")  # warms the file system's cache
         found = [{way: session(folder, way) for way in WAYS} for _ in range(rounds)]
     print(
         "| sessions | rounds | median s | ms a test more than without the plugin | ran compiled |"
