@@ -24,8 +24,7 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
 from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
-from pytest_compilecache.workspace.foreign import torch_default
-from pytest_compilecache.workspace.place import Workspace, choose_workspace
+from pytest_compilecache.workspace.place import Workspace, choose_workspace, torch_default
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
 if TYPE_CHECKING:

@@ -7,23 +7,23 @@ areas of other names. It never takes over a folder that it cannot tell who fille
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
 from pytest_compilecache.places import check_way, claim
-from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
+from pytest_compilecache.workspace.place import (
+    Workspace,
+    choose_workspace,
+    torch_default,
+    why_foreign,
+)
 
 HEADERS = "precompiled_headers"
 INDUCTOR, VLLM = "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT"
-# Where getpass looks, before it asks the system's user database.
-_NAMES_OF_USER = ("LOGNAME", "USER", "LNAME", "USERNAME")
-_UNSAFE_IN_NAMES = str.maketrans(dict.fromkeys('\\/:*?"<>|', "_"))
 _COMPILED_BY_VLLM = "torch_compile_cache"
 
 
@@ -131,21 +131,6 @@ def drop_entries(workspace: ForeignWorkspace) -> None:
     for area, folder in workspace.areas():
         for name in folders.get(area, ()):
             shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def torch_default(environ: Mapping[str, str]) -> Path:
-    """Where torch keeps its artifacts when nobody says anything, and its headers always."""
-    return Path(tempfile.gettempdir()) / f"torchinductor_{_user(environ)}"
-
-
-def _user(environ: Mapping[str, str]) -> str:
-    names = (environ.get(name) for name in _NAMES_OF_USER)
-    name = next(filter(None, names), None)
-    try:
-        name = name or getpass.getuser()
-    except (KeyError, ImportError, OSError):
-        name = f"uid_{os.getuid()}"
-    return name.translate(_UNSAFE_IN_NAMES)
 
 
 def _vllm_default(environ: Mapping[str, str]) -> Path:

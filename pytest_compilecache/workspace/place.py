@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_compilecache.places import check_way, claim, user_cache_folder
 
 STAMP = "compilecache-environment"
+# Where getpass looks, before it asks the system's user database.
+_NAMES_OF_USER = ("LOGNAME", "USER", "LNAME", "USERNAME")
+_UNSAFE_IN_NAMES = str.maketrans(dict.fromkeys('\\/:*?"<>|', "_"))
 USE_MARK = "in-use-"  # how the names of marks begin; see ``sharing``
 
 
@@ -134,3 +138,24 @@ def why_foreign(
     except (OSError, UnicodeDecodeError):
         return "has an unreadable stamp"
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
+
+
+def torch_default(environ: Mapping[str, str]) -> Path:
+    """Where torch keeps its artifacts when nobody says anything, and its headers always."""
+    return Path(tempfile.gettempdir()) / f"torchinductor_{_user(environ)}"
+
+
+def _user(environ: Mapping[str, str]) -> str:
+    names = (environ.get(name) for name in _NAMES_OF_USER)
+    name = next(filter(None, names), None)
+    try:
+        name = name or _from_the_system()
+    except (KeyError, ImportError, OSError):
+        name = f"uid_{os.getuid()}"
+    return name.translate(_UNSAFE_IN_NAMES)
+
+
+def _from_the_system() -> str:
+    import getpass  # noqa: PLC0415  (3 ms, and the variables nearly always tell)
+
+    return getpass.getuser()
