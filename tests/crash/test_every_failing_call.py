@@ -28,7 +28,7 @@ from tests.crash.verification import store_faults, stored_paths
 
 HERE = "here"  # the machine whose operation meets the fault
 TORN = "inductor/hb/torn.py"
-SHORT_STRIDES = {errno.ENOSPC: 7, errno.EIO: 13, errno.EACCES: 17, errno.EMFILE: 19}
+SHORT_STRIDES = {errno.ENOSPC: 11, errno.EIO: 17, errno.EACCES: 19, errno.EMFILE: 23}
 WELL = {OperationStatus.SUCCESS, OperationStatus.SKIPPED}
 
 

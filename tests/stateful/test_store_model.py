@@ -253,4 +253,4 @@ def test_store_agrees_with_a_dictionary():
     if SOAK:
         compare_with_model(max_examples=500, stateful_step_count=60)
     else:
-        compare_with_model(max_examples=16, stateful_step_count=30)
+        compare_with_model(max_examples=12, stateful_step_count=30)
