@@ -108,7 +108,7 @@ class Terms:
     limits: Limits
     read_only: bool = False
     wait_seconds: float = 10.0
-    most_seconds: float = 120.0
+    most_seconds: float = 150.0
     variables: tuple[tuple[str, str], ...] = ()
 
 
@@ -316,18 +316,25 @@ class CompileProcess:
         with contextlib.suppress(OSError):
             (site.workspace.state / _CRASHES).write_text(json.dumps(record), encoding="utf-8")
 
-    def save(self, terms: Terms) -> CacheResult:
-        """Add what is new in the workspace to the store."""
+    def save(self, terms: Terms, deadline: float | None = None) -> CacheResult:
+        """Add what is new in the workspace to the store.
+
+        Args:
+            terms: How.
+            deadline: When to stop, by ``time.monotonic``; by default in ``save_seconds``.
+        """
         started = time.perf_counter()
+        if deadline is None:
+            deadline = time.monotonic() + terms.limits.save_seconds
         try:
-            result = self._in_time("save", terms, lambda: self._save(terms))
+            result = self._in_time("save", terms, lambda: self._save(terms, deadline))
             if result is None:
                 result = _too_long("save", terms)
         except Exception as error:  # noqa: BLE001  (fails open)
             result = failed(terms.store or "the compile cache", error)
         return replace(result, seconds=time.perf_counter() - started)
 
-    def _save(self, terms: Terms) -> CacheResult:
+    def _save(self, terms: Terms, deadline: float) -> CacheResult:
         from pytest_compilecache.cache import save  # noqa: PLC0415
 
         site = self.locate()
@@ -345,15 +352,19 @@ class CompileProcess:
                 site.environment,
                 terms.store,
                 terms.limits,
+                deadline=deadline,
                 unpublished=tuple(_crashes(site.workspace)),
             )
 
-    def evict(self, limits: Limits, at_most: int | None = None) -> Evicted | None:
+    def evict(
+        self, limits: Limits, at_most: int | None = None, deadline: float | None = None
+    ) -> Evicted | None:
         """Bring the workspace down to its limit, but for what this process used.
 
         Args:
             limits: What the workspace may take.
             at_most: Bytes that it holds at most, as a save has just found.
+            deadline: When to delete no more, by ``time.monotonic``.
 
         Raises:
             CompileCacheError: It cannot be told where it works.
@@ -366,7 +377,7 @@ class CompileProcess:
             if not site.workspace.inductor.is_dir():
                 return None
             own = OwnUse(self._use, self._since, self._used) if self._use is not None else None
-            return evict(site.workspace, limits, own=own, at_most=at_most)
+            return evict(site.workspace, limits, own=own, at_most=at_most, deadline=deadline)
 
     def release(self) -> None:
         """Use the workspace no longer, so that it may be evicted from."""

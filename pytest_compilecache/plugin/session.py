@@ -203,13 +203,14 @@ class CompileSession:
         site = self.site()
         if site is None or not site.workspace.inductor.is_dir():
             return
+        deadline = time.monotonic() + self.settings.limits.save_seconds
         if self.crashed:
             self.process.crashed(self._began)
         if self.settings.store is not None and not self.unsaved:
-            self.saved = self.process.save(self._terms())
+            self.saved = self.process.save(self._terms(), deadline)
         self.process.release()
         at_most = self.saved.workspace_bytes if self.saved is not None else None
-        self._evicted = self.process.evict(self.settings.limits, at_most)
+        self._evicted = self.process.evict(self.settings.limits, at_most, deadline)
 
     def _read_restored(self) -> None:
         from pytest_compilecache.process import read_marker  # noqa: PLC0415

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
+from pytest_compilecache.cache import CacheResult, Trouble
 from pytest_compilecache.compiling.events import CompileRecord, EventKind
 from pytest_compilecache.report.figures import SessionFigures
 
@@ -195,7 +195,7 @@ def _one_way(outcome: Outcome) -> Iterator[Line]:
 
 def _stored(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:
     saved = outcome.saved
-    if saved is not None and saved.status is OperationStatus.SUCCESS:
+    if saved is not None and saved.packs:  # also where not all could be saved
         # Files that no test here accounts for come from processes of the tests' own, or
         # from sessions that had no store.
         source = " compiled elsewhere," if figures.warm and saved.files > saved.refreshed else ""

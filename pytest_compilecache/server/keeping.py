@@ -168,7 +168,7 @@ class CommandProcess(CompileProcess):
     def _work_at(self, site: Site, terms: Terms) -> None:  # noqa: ARG002  (it is another process)
         self.site = site
 
-    def _save(self, terms: Terms) -> CacheResult:
+    def _save(self, terms: Terms, deadline: float) -> CacheResult:
         site = self.site
         if site is None:
             return CacheResult(OperationStatus.SKIPPED)
@@ -178,7 +178,7 @@ class CommandProcess(CompileProcess):
             return CacheResult(OperationStatus.ERROR, troubles=(found,))
         if self._known is not None and _is_noise(set(scan(site.workspace)) - self._known):
             return CacheResult(OperationStatus.SKIPPED)
-        return super()._save(terms)
+        return super()._save(terms, deadline)
 
 
 def _report(*said: object) -> None:

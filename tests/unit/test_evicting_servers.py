@@ -231,7 +231,9 @@ def test_command_that_runs_keeps_its_caches_and_one_that_ended_does_not(
     assert left(*files) == [True, False]
 
 
-def test_other_command_that_still_runs_keeps_the_caches(keeper: Callable[[Relation], CommandProcess]):
+def test_other_command_that_still_runs_keeps_the_caches(
+    keeper: Callable[[Relation], CommandProcess],
+):
     run, other = keeper(Relation.CHILD), keeper(Relation.CHILD)
     files = [put(workspace_of(run).inductor / "ab" / f"c{hours}.py", hours) for hours in (1, 2)]
     run.save_at_end()
@@ -240,9 +242,12 @@ def test_other_command_that_still_runs_keeps_the_caches(keeper: Callable[[Relati
     assert left(*files) == [True, False]
 
 
-def test_folders_of_a_neighbour_are_never_evicted_from(keeper: Callable[[Relation], CommandProcess]):
+def test_folders_of_a_neighbour_are_never_evicted_from(
+    keeper: Callable[[Relation], CommandProcess],
+):
     watch = keeper(Relation.NEIGHBOUR)
-    files = [put(workspace_of(watch).inductor / "ab" / f"c{hours}.py", hours) for hours in (1, 2)]
+    folder = workspace_of(watch).inductor / "ab"
+    files = [put(folder / f"c{hours}.py", hours) for hours in (1, 2)]
     watch.save_at_end()
     assert left(*files) == [True, True]
 

@@ -78,6 +78,6 @@ def test_watch_gives_up_a_look_that_hangs(
     """As of a name server that does not answer, or a folder on a dead mount."""
     monkeypatch.setattr(watch, "_LAST_LOOK_SECONDS", 0.1)
     nothing = CacheResult(OperationStatus.DOES_NOT_EXIST)
-    keeper: Any = SimpleNamespace(load=lambda: nothing, site=object(), unsaved="")
+    keeper: Any = SimpleNamespace(load_here=lambda: nothing, site=object(), unsaved="")
     outcome = watch.watch(keeper, WatchPlan(lambda _: hanging.wait, ready_seconds=0.1))
     assert (outcome.ready, outcome.save, outcome.cut_short) == (False, None, True)
