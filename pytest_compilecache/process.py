@@ -24,7 +24,7 @@ from pytest_compilecache.environment import Environment, detect_environment
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
 from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
-from pytest_compilecache.workspace.place import Workspace, choose_workspace, torch_default
+from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 _INDUCTOR_CONFIG = "torch._inductor.config"
 # All that compiles imports it first; Inductor does.
 _DYNAMO = "torch._dynamo"
+_CACHE_FOLDERS = "torch._inductor.runtime.cache_dir_utils"
 _CRASHES = "crashes.json"
 _CLOCKS_APART = 1_000_000_000
 _OLD_SECONDS = 86_400.0
@@ -147,12 +148,11 @@ class CompileProcess:
 
     @property
     def users_environ(self) -> dict[str, str]:
-        """The variables without those that we set, here or in a parent process.
-
-        Torch sets the folder's variable to its default by itself, when it first asks for it.
-        """
+        """The variables without those that we or torch set, here or in a parent process."""
         users = users_environ(self.environ)
-        if users.get(INDUCTOR) == str(torch_default(users)):
+        # Where it is unset, torch sets it itself when it first needs the folder.
+        default = getattr(sys.modules.get(_CACHE_FOLDERS), "default_cache_dir", None)
+        if default is not None and users.get(INDUCTOR) == default():
             del users[INDUCTOR]
         return users
 

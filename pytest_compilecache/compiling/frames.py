@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 
 from pytest_compilecache.compiling.events import CompileEvent, EventKind, shortened
@@ -217,9 +217,14 @@ class Frames:
         self._given_up.clear()
 
     def forget_all(self) -> None:
-        """Hold nothing any more: the last session is over."""
+        """Hold no test any more: the last session is over.
+
+        What Dynamo gave up runs eager in the next session of this process as well, and is
+        reported there.
+        """
         self.forget_changed()
-        self._given_up.clear()
+        for key, each in self._given_up.items():
+            self._given_up[key] = replace(each, test=None)
         self._compiled.clear()
         self._compiles.clear()
 

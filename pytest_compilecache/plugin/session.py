@@ -70,7 +70,7 @@ class CompileSession:
         self._recorder: Recorder | None = None
         self._toolchain: Toolchain | None = None
         self._evicted: Evicted | None = None
-        self._failures: list[tuple[str, Exception]] = []
+        self._failures: list[tuple[object, Exception]] = []
         self._paused: CompileRecord | None = None
         self._on_start: Callable[[], object] = _nothing
         self._patches = Patches()
@@ -201,7 +201,7 @@ class CompileSession:
             return
         self._read_restored()
         site = self.site()
-        if site is None or not site.workspace.inductor.is_dir():
+        if site is None or not site.workspace.inductor.is_dir() or not self._may_use(site):
             return
         deadline = time.monotonic() + self.settings.limits.save_seconds
         if self.crashed:
@@ -211,6 +211,15 @@ class CompileSession:
         self.process.release()
         at_most = self.saved.workspace_bytes if self.saved is not None else None
         self._evicted = self.process.evict(self.settings.limits, at_most, deadline)
+
+    def _may_use(self, site: Site) -> bool:
+        # Refused at the start, it was used by torch alone, without our keys.
+        try:
+            site.workspace.prepare(site.environment.id)
+        except Exception as error:  # noqa: BLE001  (fails open)
+            self._fail(site.workspace.inductor, error)
+            return False
+        return True
 
     def _read_restored(self) -> None:
         from pytest_compilecache.process import read_marker  # noqa: PLC0415
@@ -297,7 +306,7 @@ class CompileSession:
         self._fail(f"the hook {hook}", error)
         self.end()
 
-    def _fail(self, subject: str, error: Exception) -> None:
+    def _fail(self, subject: object, error: Exception) -> None:
         if (subject, str(error)) not in {(known, str(each)) for known, each in self._failures}:
             self._failures.append((subject, error))
 

@@ -29,6 +29,7 @@ SUITE = """
         assert x.grad is not None
         assert compile_stats.fallbacks
 
+    @pytest.mark.compiled
     @pytest.mark.parametrize("number", [3, 4])
     def test_plain(number, compile_stats):
         x = torch.ones(5)

@@ -147,7 +147,7 @@ OFF = """
 """
 
 
-def test_off_runs_everything_eager_and_loads_nothing_that_compiles(
+def test_eager_runs_everything_eager_and_loads_nothing_that_compiles(
     machine: Machine, project: Callable[..., Path]
 ):
     folder = project(test_off=OFF)

@@ -47,6 +47,7 @@ SHAPES = """
 """
 
 PLAIN = """
+    import pytest
     import torch
     from hypothesis import given, settings, strategies as st
 
@@ -59,6 +60,7 @@ PLAIN = """
     def f(x):
         return x.sin()
 
+    @pytest.mark.compiled
     @given(size=st.integers(3, 30))
     @settings(max_examples=60, database=None)
     def test_without_our_fixtures(size):

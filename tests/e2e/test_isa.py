@@ -123,10 +123,10 @@ def test_torn_probes_are_healed(how_many: int, cold: Cold, warm_machine: Machine
 
 
 @needs_avx512
-def test_instructions_lowered_inside_a_session_miss(
+def test_instructions_that_a_conftest_lowers_miss(
     cold: Cold, store: Path, machine: Machine, tmp_path: Path
 ):
-    """A conftest that lowers the instructions after the environment was told."""
+    """They are set after the plugin was loaded, and before torch is."""
     project = write_project(
         tmp_path / "project",
         conftest="import os\nos.environ['ATEN_CPU_CAPABILITY'] = 'avx2'\n",

@@ -156,7 +156,6 @@ def test_stats_tell_recompiles_and_graph_breaks_with_reasons(
     ("mark", "message"),
     [
         ("fullgrph=True", "has no argument 'fullgrph'; it knows mode, fullgraph"),
-        ("'max-autotune'", "takes keyword arguments only"),
         ("mode='default', options={'x': 1}", "takes either mode or options, not both"),
         ("fullgraph='yes'", "has fullgraph='yes', of a wrong type"),
         ("fallback='maybe'", "has fallback='maybe'; use eager"),
@@ -175,6 +174,42 @@ def test_wrong_mark_fails_collection_with_the_tests_name(
         assert "test_mark.py::test_it: mark 'compiled'" in run.out
         assert message in run.out
         assert "INTERNALERROR" not in run.out
+
+
+CLASHES = """
+    import pytest
+
+    @pytest.mark.compiled("cython", "level-3")
+    def test_of_another_tool(request):
+        assert request.node.get_closest_marker("compiled").args == ("cython", "level-3")
+
+    @pytest.mark.compiled("cython")
+    @pytest.mark.compiled(backend="eager", max_graphs=1)
+    def test_of_both(compile_model, compile_stats):
+        import torch
+        compile_model(torch.sin)(torch.ones(2))
+        assert compile_stats.graphs <= 1
+
+    def test_options_of_the_suites_own(pytestconfig):
+        assert pytestconfig.getoption("--compiled") == "cython"
+        assert pytestconfig.getoption("--compiled-fallback") == "none"
+        assert pytestconfig.getini("compiled") == "both"
+"""
+CLASHING_CONFTEST = """
+    def pytest_addoption(parser):
+        parser.addoption("--compiled", default="cython")
+        parser.addoption("--compiled-fallback", default="none")
+        parser.addini("compiled", "which ways", default="both")
+"""
+
+
+def test_marks_and_options_of_another_tool_are_left_alone(
+    machine: Machine, project: Callable[..., Path]
+):
+    folder = project(test_clashes=CLASHES, conftest=CLASHING_CONFTEST)
+    run = machine.pytest("--strict-markers", "-W", "error", cwd=folder)
+    assert run.code == 0, run.out
+    assert "3 passed" in run.out
 
 
 SERVED = """

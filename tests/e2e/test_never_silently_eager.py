@@ -149,7 +149,8 @@ SUITE = """
             with torch._dynamo.config.patch(disable=True):
                 eagerly(wave)(torch.ones(3))
 
-    def test_next_is_compiled(compile_stats):
+    @pytest.mark.compiled
+    def test_marked_one_is_compiled(compile_stats):
         eagerly(greedy)(torch.ones(77))
         assert compile_stats.graphs == 1
         assert kinds(compile_stats) <= {"recompile"}

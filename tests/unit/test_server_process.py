@@ -171,6 +171,22 @@ def test_folder_with_files_of_others_is_followed_and_nothing_is_shared_with_it(
     assert len(server.packs) == 1
 
 
+def test_folder_that_torch_itself_chose_is_not_taken_for_the_users(
+    start: Start, users: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Torch sets the variable where it is unset, as in a process that compiled before."""
+    default = tmp_path / "torchinductor_me"
+    folders = ModuleType("cache_dir_utils")
+    folders.default_cache_dir = lambda: str(default)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch._inductor.runtime.cache_dir_utils", folders)
+    users["TORCHINDUCTOR_CACHE_DIR"] = str(default)
+    server = start(users)
+    server.load()
+    assert server.inductor.is_relative_to(tmp_path / "work")
+    server.process.end()
+    assert server.environ == users
+
+
 def test_process_that_ended_has_given_everything_back(
     start: Start, users: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
