@@ -22,10 +22,12 @@ def test_variables_are_those_of_the_start():
 def test_child_has_the_same_variables():
     code = "import json, os; print(json.dumps(dict(os.environ)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    mine = dict(os.environ)
     theirs = json.loads(done.stdout)
-    theirs.pop("LC_CTYPE", None)
-    mine.pop("LC_CTYPE", None)
+    of_readline_and_python = ("COLUMNS", "LINES", "LC_CTYPE")
+    mine = dict(os.environ)
+    for name in of_readline_and_python:
+        theirs.pop(name, None)
+        mine.pop(name, None)
     assert theirs == mine
 
 

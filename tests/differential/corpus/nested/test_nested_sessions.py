@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 
 import pytest
 
@@ -25,8 +26,21 @@ COMPILES = """
 
 
 def variables():
-    ignored = ("PYTEST_CURRENT_TEST", "TORCH", "TRITON", "KINETO", "CUDA")
+    # Torch sets some of its own when it is imported, and where it compiles.
+    ignored = ("PYTEST_CURRENT_TEST", "TORCH", "_TORCH", "TRITON", "KINETO", "CUDA", "COMPILECACHE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
+
+
+def test_session_by_main(tmp_path):
+    path = tmp_path / "test_by_main.py"
+    path.write_text(textwrap.dedent(COMPILES))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    finders = [type(finder) for finder in sys.meta_path]
+    before = variables()
+    for _ in range(2):
+        assert pytest.main([str(path), "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]) == 1
+    assert variables() == before
+    assert [type(finder) for finder in sys.meta_path] == finders
 
 
 def test_session_in_process(pytester):
@@ -35,15 +49,6 @@ def test_session_in_process(pytester):
     result = pytester.runpytest_inprocess("-p", "no:randomly")
     result.assert_outcomes(passed=1, failed=1, xfailed=1)
     assert variables() == before
-
-
-def test_session_by_main(tmp_path, monkeypatch):
-    path = tmp_path / "test_by_main.py"
-    path.write_text("def test_passes(): pass\ndef test_fails(): assert False\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    finders = list(sys.meta_path)
-    assert pytest.main([str(path), "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]) == 1
-    assert [type(finder) for finder in sys.meta_path] == [type(finder) for finder in finders]
 
 
 def test_session_within_a_session(pytester):
