@@ -100,18 +100,36 @@ NAMES = (
         "`FxGraphCache._get_tmp_dir`, `AOTAutogradCache._get_tmp_dir`",
         "Entries whose keys have these parts lie in a folder of their own, `guarded/`: processes "
         "without the plugin that share the folder neither find nor leave any there.",
-        ("during patched *.FxGraphCache._get_tmp_dir", "during patched *.AOTAutogradCache._get_tmp_dir"),
+        (
+            "during patched *.FxGraphCache._get_tmp_dir",
+            "during patched *.AOTAutogradCache._get_tmp_dir",
+        ),
     ),
     Row(
         "`BypassFxGraphCache.__init__`, `BypassAOTAutogradCache.__init__`",
         "Note why a graph could not be cached. The exceptions are raised and handled as before.",
-        ("during patched *.BypassFxGraphCache.__init__", "during patched *.BypassAOTAutogradCache.__init__"),
+        (
+            "during patched *.BypassFxGraphCache.__init__",
+            "during patched *.BypassAOTAutogradCache.__init__",
+        ),
     ),
     Row(
-        "`convert_frame._compile`, `exceeds_recompile_limit`, `compute_cache_size`, `first_real_inst_idx`",
+        "`convert_frame._compile`, `exceeds_recompile_limit`, `compute_cache_size`, "
+        "`first_real_inst_idx`",
         "Count what was compiled, and notice what runs eager, for the report. For plain "
         "`torch.compile` their results are torch's.",
         ("during patched torch._dynamo.convert_frame.*",),
+    ),
+    Row(
+        "a frame named `watched` in tracebacks",
+        "Stands between torch's frames where compiling fails, and in the stacks that torch logs: "
+        "it is what wraps `convert_frame._compile`. Exceptions, causes and messages are torch's.",
+        ("traceback by watched in *", "stack of *"),
+    ),
+    Row(
+        "a frame named `example` in tracebacks of `@given` tests",
+        "Each example of hypothesis is a test of its own for the report.",
+        ("traceback by example in *",),
     ),
     Row(
         "`decorators._set_stance`, `eval_frame._NullDecorator.__call__`",
@@ -125,7 +143,7 @@ NAMES = (
 WARMTH = (
     Row(
         "a test that asserts a miss, or reads generated code",
-        "It passes cold and fails once the cache is warm, as it does with a cache folder of torch's "
+        "It passes cold and fails once the cache is warm, as with a cache folder of torch's "
         "own that is kept. Ask for a fresh cache in such a test: torch's `fresh_cache`, or the "
         "fixture `fresh_compile_cache`.",
         ("outcome test_warmth.py::*", "output test_warmth.py::*", "exit code"),
@@ -136,7 +154,7 @@ WARMTH = (
 SECTIONS = (
     (
         "Variables",
-        "Seen in `os.environ` while tests run, and by child processes. At the end each is what it was.",
+        "Seen in `os.environ` while tests run, and by child processes. They end with the session.",
         VARIABLES,
     ),
     ("Folders", "These stay: they are the cache.", FOLDERS),
@@ -191,7 +209,9 @@ def page() -> str:
     parts = [HEAD.format(suites=count_of_suites())]
     for title, text, rows in SECTIONS:
         table = [f"| {row.what} | {row.why} |" for row in rows]
-        parts.append("\n".join([f"## {title}\n", text, "", "| what | why |", "|---|---|", *table, ""]))
+        parts.append(
+            "\n".join([f"## {title}\n", text, "", "| what | why |", "|---|---|", *table, ""])
+        )
     parts.append(TAIL)
     return "\n".join(parts)
 

@@ -47,7 +47,9 @@ def differences(
             *_left_behind(with_plugin["before"], bare["after"], ours["after"]),
         ]
         yield from (Difference(part, run, *pair) for pair in pairs)
-    folders = [{f"folder {path}": "made" for path in each["folders"]} for each in (without, with_plugin)]
+    folders = [
+        {f"folder {path}": "made" for path in each["folders"]} for each in (without, with_plugin)
+    ]
     yield from (Difference(name, run, *pair) for pair in _compared(*folders))
 
 
@@ -55,8 +57,17 @@ def _facts(session: Mapping[str, Any]) -> dict[str, str]:
     facts = {"exit code": session["exit"], "tests collected": " ".join(session["collected"])}
     for kind in ("outcome", "output", "counter"):
         facts.update({f"{kind} {key}": str(value) for key, value in session[f"{kind}s"].items()})
-    facts.update({f"traceback {key}": str(value) for key, value in session["frames"].items()})
-    facts.update({f"warning {key}": f"{n} times" for key, n in Counter(session["warnings"]).items()})
+    facts.update(
+        {
+            f"traceback by {function} in {key}": "there"
+            for key, functions in session["frames"].items()
+            for function in functions
+        }
+    )
+    facts.update({f"stack of {key}": "with the plugin's frames" for key in session["stacks"]})
+    facts.update(
+        {f"warning {key}": f"{n} times" for key, n in Counter(session["warnings"]).items()}
+    )
     facts.update({f"replaced {path}": "another object afterwards" for path in session["replaced"]})
     facts.update({f"thread {thread}": "runs afterwards" for thread in session["threads"]})
     facts.update({f"open {path}": "open afterwards" for path in session["open"]})

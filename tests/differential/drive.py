@@ -1,4 +1,4 @@
-"""Runs pytest sessions one after another in this process, and writes down all that a user could see.
+"""Runs pytest sessions one after another in this process, and writes down what a user could see.
 
 It is started as a program (``python drive.py WHERE SESSIONS``), and is no part of what it looks at:
 it imports pytest and the standard library only, torch never, and looks at what is loaded.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import os
 import re
 import signal
@@ -78,7 +79,9 @@ NOT_COMPARED = {
     "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",  # torch's, an address
 }
 # What a warm cache changes by its nature.
-WARMTH = re.compile(r"cache_(hit|miss|bypass|saved)|_cache_|async_compile|triton_bundler|extern_calls")
+WARMTH = re.compile(
+    r"cache_(hit|miss|bypass|saved)|_cache_|async_compile|triton_bundler|extern_calls"
+)
 
 
 # --- words for what is seen ----------------------------------------------------
@@ -105,25 +108,27 @@ class Words:
 
     def describe(self, value: object) -> str:
         """What an object is, so that a wrapper in its place reads otherwise."""
-        if isinstance(value, (staticmethod, classmethod)):
-            return f"{type(value).__name__} of {self.describe(value.__func__)}"
-        if isinstance(value, types.FunctionType):
-            code = value.__code__
-            return f"{value.__module__}.{value.__qualname__} in {self(code.co_filename)}"
-        if isinstance(value, types.ModuleType):
-            return f"module {value.__name__}"
-        if isinstance(value, functools.partial):
-            return f"partial of {self.describe(value.func)}"
         kind = type(value)
-        if kind.__name__ == "deque":
-            return f"deque of at most {value.maxlen}"
-        if hasattr(value, "start_callbacks") and hasattr(value, "end_callbacks"):
-            return f"{len(value.start_callbacks)} and {len(value.end_callbacks)} callbacks"
-        if isinstance(value, (int, float, str, bytes, type(None), tuple, list, dict, set, frozenset)):
-            return self(repr(value))[:300]
-        if hasattr(value, "stance"):
-            return f"stance {value.stance}"
-        return f"{kind.__module__}.{getattr(value, '__qualname__', kind.__qualname__)}"
+        if isinstance(value, (staticmethod, classmethod)):
+            said = f"{kind.__name__} of {self.describe(value.__func__)}"
+        elif isinstance(value, types.FunctionType):
+            place = value.__code__.co_filename
+            said = f"{value.__module__}.{value.__qualname__} in {self(place)}"
+        elif isinstance(value, types.ModuleType):
+            said = f"module {value.__name__}"
+        elif isinstance(value, functools.partial):
+            said = f"partial of {self.describe(value.func)}"
+        elif kind.__name__ == "deque":
+            said = f"deque of at most {value.maxlen}"
+        elif hasattr(value, "start_callbacks"):
+            said = f"{len(value.start_callbacks)} and {len(value.end_callbacks)} callbacks"
+        elif isinstance(value, (int, float, str, type(None), tuple, list, dict, set)):
+            said = self(repr(value))[:300]
+        elif hasattr(value, "stance"):
+            said = f"stance {value.stance}"
+        else:
+            said = f"{kind.__module__}.{getattr(value, '__qualname__', kind.__qualname__)}"
+        return said
 
 
 # --- looking -------------------------------------------------------------------
@@ -235,7 +240,7 @@ def open_files(words: Words) -> list[str]:
     found = set()
     for each in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(each)
+            target = str(each.readlink())
         except OSError:
             continue
         if target.startswith("/") and not target.startswith(("/dev/", "/proc/")):
@@ -243,34 +248,35 @@ def open_files(words: Words) -> list[str]:
     return sorted(found)
 
 
-class Sight:
+def look_around(words: Words, *, deep: bool) -> dict[str, str]:
     """What one look at the process shows, as texts under names."""
+    seen = {
+        f"variable {name}": words(value)
+        for name, value in os.environ.items()
+        if name not in NOT_COMPARED
+    }
+    seen.update(look_at_watched(words))
+    seen.update({f"setting {name}": words(value) for name, value in settings().items()})
+    seen.update({f"finder {name}": "on sys.meta_path" for name in finders()})
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        seen[f"signal {number.name}"] = words.describe(signal.getsignal(number))
+    if deep:
+        seen.update({f"patched {name}": f"by {OURS}" for name in patched_names()})
+    return seen
 
-    def __init__(self, words: Words, *, deep: bool) -> None:
-        self.items: dict[str, str] = {}
-        put = self.items.__setitem__
-        for name, value in os.environ.items():
-            if name not in NOT_COMPARED:
-                put(f"variable {name}", words(value))
-        for path in WATCHED:
-            owner, name = owner_of(path)
-            if owner is None or not hasattr(owner, name):
-                continue
-            value = look(path)
-            name = path.replace(":", ".")
-            if is_ours(value):
-                put(f"patched {name}", f"by {OURS}")
-            else:
-                put(f"name {name}", words.describe(value))
-        for name, value in settings().items():
-            put(f"setting {name}", words(value))
-        for name in finders():
-            put(f"finder {name}", "on sys.meta_path")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            put(f"signal {signal.Signals(number).name}", words.describe(signal.getsignal(number)))
-        if deep:
-            for name in patched_names():
-                put(f"patched {name}", f"by {OURS}")
+
+def look_at_watched(words: Words) -> dict[str, str]:
+    seen = {}
+    for path in WATCHED:
+        owner, last = owner_of(path)
+        if owner is None or not hasattr(owner, last):
+            continue
+        value, name = look(path), path.replace(":", ".")
+        if is_ours(value):
+            seen[f"patched {name}"] = f"by {OURS}"
+        else:
+            seen[f"name {name}"] = words.describe(value)
+    return seen
 
 
 class Seen:
@@ -282,7 +288,7 @@ class Seen:
         self.values: dict[str, set[str]] = defaultdict(set)
 
     def look(self, *, deep: bool = False) -> None:
-        for name, value in Sight(self._words, deep=deep).items.items():
+        for name, value in look_around(self._words, deep=deep).items():
             self.values[name].add(value)
 
     def look_in_a_test(self) -> None:
@@ -304,6 +310,7 @@ class Observer:
         self.warnings: list[str] = []
         self.counters: dict[str, int] = {}
         self.frames: dict[str, list[str]] = {}
+        self.stacks: list[str] = []
         self.collected: list[str] = []
         self._before: dict[str, int] = {}
 
@@ -331,8 +338,12 @@ class Observer:
         name = f"{report.nodeid} {report.when}"
         self.outcomes[name] = self._said(report)
         for title, content in report.sections:
-            if said := self._words(content):
-                self.outputs[f"{name}: {title}"] = said
+            said = self._words(content)
+            if said:
+                key = f"{name}: {title}"
+                self.outputs[key] = without_our_frames(said)
+                if f"{os.sep}{OURS}{os.sep}" in said:
+                    self.stacks.append(key)
         if frames := getattr(report, "differential_ours", None):
             self.frames[name] = frames
 
@@ -372,7 +383,9 @@ class Observer:
         elif report.longrepr is not None and not report.passed:
             said = str(report.longrepr)
         wasxfail = f" (xfail: {report.wasxfail})" if hasattr(report, "wasxfail") else ""
-        return self._words(" ".join(part for part in (report.outcome + wasxfail, kind, said) if part))
+        return self._words(
+            " ".join(part for part in (report.outcome + wasxfail, kind, said) if part)
+        )
 
 
 def our_frames(traceback: Iterable[Any]) -> list[str]:
@@ -385,6 +398,21 @@ def our_frames(traceback: Iterable[Any]) -> list[str]:
         elif f"{os.sep}{OURS}{os.sep}" in place:
             found.append(entry.frame.code.name)
     return found
+
+
+def without_our_frames(said: str) -> str:
+    """A text without the lines of stacks that are the plugin's."""
+    kept = []
+    skipping = False
+    for line in said.splitlines(keepends=True):
+        _, frame, rest = line.partition('  File "')
+        if frame:
+            skipping = f"{os.sep}{OURS}{os.sep}" in rest
+        elif not re.search(r"(^|\] )    ", line):
+            skipping = False
+        if not skipping:
+            kept.append(line)
+    return re.sub(r"elided \d+ frames", "elided … frames", "".join(kept))
 
 
 def counters() -> dict[str, int]:
@@ -414,6 +442,7 @@ def run(arguments: list[str], words: Words) -> dict[str, object]:
         "warnings": sorted(observer.warnings),
         "counters": observer.counters,
         "frames": observer.frames,
+        "stacks": observer.stacks,
         "during": {name: sorted(values) for name, values in seen.values.items()},
     }
 
@@ -421,17 +450,19 @@ def run(arguments: list[str], words: Words) -> dict[str, object]:
 def main(where: str, sessions: list[list[str]], places: dict[str, str]) -> None:
     """Run the sessions, and write down what they did, what was before, and what is left."""
     words = Words(places)
+    # Torch's handlers keep the stream of the session that imported it, which is then closed.
+    logging.raiseExceptions = False
     for name in ("torch",) if os.environ.pop("DIFFERENTIAL_PRELOAD", "") else ():
         __import__(name)
         for path in WATCHED:
             if (module := path.partition(":")[0]).startswith("torch"):
                 __import__(module)
     objects = {path: look(path) for path in WATCHED if look(path) is not None}
-    before = Sight(words, deep=True).items
+    before = look_around(words, deep=True)
     ran = []
     for each in sessions:
         session = run(each, words)
-        session["after"] = Sight(words, deep=True).items
+        session["after"] = look_around(words, deep=True)
         session["replaced"] = [
             path for path, value in objects.items() if not same(value, look(path))
         ]
@@ -455,5 +486,5 @@ def same(before: object, after: object) -> bool:
 
 if __name__ == "__main__":
     # As ``python -m pytest`` would have it.
-    sys.path[0] = os.getcwd()
+    sys.path[0] = str(Path.cwd())
     main(sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.machine import Machine
+from tests.e2e.machine import Machine, Run
 
 CORPUS = Path(__file__).with_name("corpus")
 DRIVE = Path(__file__).with_name("drive.py")
@@ -105,30 +105,42 @@ def run_three_times(session: Session, root: Path) -> Runs:
             machine.tmp.mkdir()
         else:
             machine.start_over()
-        result = root / f"{run}.json"
-        arguments = [
-            [*_arguments(part, project, root, session), *(["-p", "no:compilecache"] * (run == WITHOUT))]
-            for part in session.parts
-        ]
-        places = {str(machine.home): "~", str(machine.tmp): "$TMPDIR", str(root): "$ROOT"}
-        places[str(Path(sys.prefix))] = "$PREFIX"
-        begin = time.perf_counter()
-        done = machine.run(
-            sys.executable,
-            str(DRIVE),
-            str(result),
-            json.dumps(arguments),
-            json.dumps(places),
-            cwd=project,
-        )
-        seconds[run] = time.perf_counter() - begin
+        off = ["-p", "no:compilecache"] if run == WITHOUT else []
+        arguments = [[*_arguments(part, project, root, session), *off] for part in session.parts]
+        shown[run], done, seconds[run] = run_drive(machine, arguments, root, run, project)
         printed[run] = done.out
-        assert result.exists(), f"{session.name}, {run}: no result, exit {done.code}:\n{done.out}"
-        shown[run] = json.loads(result.read_text())
     return Runs(session, shown, printed, seconds)
+
+
+def run_drive(
+    machine: Machine, sessions: list[list[str]], root: Path, run: str, cwd: Path
+) -> tuple[dict[str, Any], Run, float]:
+    """Run pytest sessions in one process that looks at itself; returns what it saw, and seconds."""
+    result = root / f"{run}.json"
+    places = {
+        str(machine.home): "~",
+        str(machine.tmp): "$TMPDIR",
+        str(root): "$ROOT",
+        sys.prefix: "$PREFIX",
+    }
+    begin = time.perf_counter()
+    done = machine.run(
+        sys.executable, str(DRIVE), str(result), json.dumps(sessions), json.dumps(places), cwd=cwd
+    )
+    seconds = time.perf_counter() - begin
+    assert result.exists(), f"{run}: no result, exit {done.code}:\n{done.out}"
+    return json.loads(result.read_text()), done, seconds
 
 
 def _arguments(part: tuple[str, ...], project: Path, root: Path, session: Session) -> list[str]:
     folder = project / part[0]
     store = [f"--compilecache-store={root / 'store'}"] if session.store else []
-    return [str(folder), f"--rootdir={folder}", "-c", str(folder / "pytest.ini"), *ALWAYS, *part[1:], *store]
+    return [
+        str(folder),
+        f"--rootdir={folder}",
+        "-c",
+        str(folder / "pytest.ini"),
+        *ALWAYS,
+        *part[1:],
+        *store,
+    ]

@@ -140,13 +140,15 @@ def test_inner_session_ends_before_and_after_what_it_began_in(machine: Machine, 
 
             def depth():
                 import drive
-                value, count = drive.look("torch._inductor.codecache:FxGraphHashDetails.__init__"), 0
+                value = drive.look("torch._inductor.codecache:FxGraphHashDetails.__init__")
+                count = 0
                 while hasattr(value, "__wrapped__"):
                     value, count = value.__wrapped__, count + 1
                 return count
 
             def test_inner_session():
-                assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "test_inner.py"]) == 0
+                quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+                assert pytest.main([*quiet, "test_inner.py"]) == 0
 
             def test_outer_session_is_protected_still_and_once():
                 import torch

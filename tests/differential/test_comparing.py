@@ -18,6 +18,7 @@ def shown(**changes: Any) -> dict[str, Any]:
         "warnings": [],
         "counters": {},
         "frames": {},
+        "stacks": [],
         "replaced": [],
         "threads": [],
         "open": [],
@@ -43,7 +44,7 @@ def test_each_kind_of_difference_is_found():
     assert facts(outcomes={}) == ["outcome test_a call"]
     assert facts(warnings=["a warning"]) == ["warning a warning"]
     assert facts(counters={"test_a frames.ok": 2}) == ["counter test_a frames.ok"]
-    assert facts(frames={"test_a call": ["ours"]}) == ["traceback test_a call"]
+    assert facts(frames={"test_a call": ["ours"]}) == ["traceback by ours in test_a call"]
     assert facts(replaced=["torch:compile"]) == ["replaced torch:compile"]
     assert facts(open=["/lock"]) == ["open /lock"]
     assert facts(folders=["~/.cache"]) == ["folder ~/.cache"]
@@ -66,6 +67,22 @@ def test_texts_are_compared_without_places_addresses_and_times():
     words = drive.Words({"/tmp/x": "$TMPDIR"})
     said = "W1128 16:34:26.915000 20053 at 0x7f0012345678 in /tmp/x/y after 1.25 s"
     assert words(said) == "W at 0x… in $TMPDIR/y after … s"
+
+
+def test_our_frames_are_taken_out_of_logged_stacks_and_noted():
+    said = (
+        "V torch/x.py] stack (elided 5 frames):\n"
+        'V torch/x.py]   File "/a/pytest_compilecache/x.py", line 3, in watched\n'
+        "V torch/x.py]     return original(code)\n"
+        "V torch/x.py]            ^^^^^^^^^^^^^^\n"
+        'V torch/x.py]   File "/a/torch/y.py", line 4, in compile\n'
+        "V torch/x.py]     go()\n"
+    )
+    assert drive.without_our_frames(said) == (
+        "V torch/x.py] stack (elided … frames):\n"
+        'V torch/x.py]   File "/a/torch/y.py", line 4, in compile\n'
+        "V torch/x.py]     go()\n"
+    )
 
 
 def test_reasons_are_sentences_and_names_are_said_once():

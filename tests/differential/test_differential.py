@@ -56,9 +56,7 @@ def compare(session, root) -> Compared:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_only_what_the_table_lists_is_changed(
-    compared: dict[str, Future[Compared]], name: str
-):
+def test_only_what_the_table_lists_is_changed(compared: dict[str, Future[Compared]], name: str):
     unlisted = [str(each) for each in compared[name].result().differences if not row_of(each)]
     assert not unlisted, "\n".join(unlisted)
 

@@ -36,7 +36,9 @@ def test_torch_compile_is_mocked():
 
 def test_metrics_are_mocked(monkeypatch):
     seen = []
-    monkeypatch.setattr(utils, "record_compilation_metrics", lambda *args, **_: seen.append(args), raising=True)
+    monkeypatch.setattr(
+        utils, "record_compilation_metrics", lambda *args, **_: seen.append(args), raising=True
+    )
     torch.compile(lambda x: x + 4, backend="eager")(torch.ones(3))
 
 

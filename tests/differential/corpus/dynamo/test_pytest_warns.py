@@ -26,7 +26,9 @@ def test_compile_warns_of_nothing(recwarn):
 def test_gradient_of_what_is_no_leaf(recwarn):
     x = torch.ones(3, requires_grad=True)
     torch.compile(lambda y: y * 2, backend="aot_eager")(x * 1)
-    assert [str(warning.message) for warning in recwarn.list if "grad" in str(warning.message)] == []
+    assert [
+        str(warning.message) for warning in recwarn.list if "grad" in str(warning.message)
+    ] == []
 
 
 def test_no_warning_where_one_is_expected():

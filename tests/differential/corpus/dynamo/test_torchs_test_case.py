@@ -31,7 +31,9 @@ class TestOfTorchsOwnKind(torch._dynamo.test_case.TestCase):
 class TestWithTheLogs(torch._dynamo.test_case.TestCase):
     def test_of_another_class(self):
         with self.assertRaisesRegex(torch._dynamo.exc.BackendCompilerFailed, "nothing here"):
-            torch.compile(lambda x: x + 1, backend=lambda graph, inputs: raise_error())(torch.ones(3))
+            torch.compile(lambda x: x + 1, backend=lambda graph, inputs: raise_error())(
+                torch.ones(3)
+            )
 
 
 def raise_error():

@@ -27,7 +27,15 @@ COMPILES = """
 
 def variables():
     # Torch sets some of its own when it is imported, and where it compiles.
-    ignored = ("PYTEST_CURRENT_TEST", "TORCH", "_TORCH", "TRITON", "KINETO", "CUDA", "COMPILECACHE_")
+    ignored = (
+        "PYTEST_CURRENT_TEST",
+        "TORCH",
+        "_TORCH",
+        "TRITON",
+        "KINETO",
+        "CUDA",
+        "COMPILECACHE_",
+    )
     return {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
 
 
