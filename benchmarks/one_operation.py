@@ -27,15 +27,19 @@ def folders(root: Path) -> tuple[Path, Path, Path]:
 
 
 def operate(action: str, root: Path, store: str) -> dict[str, Any]:
-    """Restore or save, timed without the start of the process."""
+    """Restore or save, timed without the start of the process; a save with eviction's look."""
     from pytest_compilecache import cache  # noqa: PLC0415  (the idle ones skip it)
     from pytest_compilecache.environment import Environment  # noqa: PLC0415
+    from pytest_compilecache.limits import Limits  # noqa: PLC0415
+    from pytest_compilecache.workspace.evict import evict  # noqa: PLC0415
     from pytest_compilecache.workspace.place import Workspace  # noqa: PLC0415
 
     act = {"restore": cache.restore, "save": cache.save}[action]
     environment, workspace = Environment(ENVIRONMENT), Workspace(*folders(root))
     started = time.perf_counter()
     result = act(workspace, environment, store)
+    if action == "save":
+        evict(workspace, Limits(workspace_bytes=10 << 30), at_most=result.workspace_bytes)
     seconds = time.perf_counter() - started
     return {**result.to_mapping(), "seconds": seconds, "modules": sorted(sys.modules)}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_compilecache.agreement import assert_matches_eager
     from pytest_compilecache.api import (
         load_compile_cache,
         load_compile_cache_result,
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
         save_compile_cache_result,
     )
     from pytest_compilecache.cache import CacheResult, OperationStatus
-    from pytest_compilecache.compiling.agreement import assert_matches_eager
     from pytest_compilecache.compiling.compiler import compile_with_fallback
     from pytest_compilecache.compiling.options import CompileOptions
     from pytest_compilecache.errors import DisagreementError
@@ -39,7 +39,7 @@ _MODULES = {
     "compile_with_fallback": "compiling.compiler",
     "DisagreementError": "errors",
     "OperationStatus": "cache",
-    "assert_matches_eager": "compiling.agreement",
+    "assert_matches_eager": "agreement",
     "load_compile_cache": "api",
     "load_compile_cache_result": "api",
     "save_compile_cache": "api",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 15.0
 """How long a compiler may take to say its version before it counts as unknown."""
 
 ABSENT = "absent"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_NO_ATIME = getattr(os, "O_NOATIME", 0)  # Linux
 _POINT_FIELD = 4
 _LEAST_FIELDS = 6
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
@@ -37,11 +36,9 @@ _LOCAL_FUSE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Filesystem:
-    """A mounted file system.
+    """A mounted file system: where it is mounted, and its type in the words of the kernel.
 
-    Attributes:
-        point: Where it is mounted; empty where this system does not tell.
-        kind: Its type in the words of the kernel; empty where this system does not tell.
+    Both are empty where the kernel does not say.
     """
 
     point: str
@@ -51,8 +48,8 @@ class Filesystem:
     def is_network(self) -> bool:
         """Whether processes elsewhere may use the same files without seeing our locks.
 
-        A kind that nobody has heard of counts as local: there a lock that cannot
-        be had is an error, and no lock that lies.
+        An unknown kind counts as local: there a lock that cannot be had is an
+        error, and no lock that lies.
         """
         kind, _, program = self.kind.partition(".")
         if kind == _FUSE:
@@ -67,7 +64,7 @@ def filesystem_of(path: Path) -> Filesystem:
     """The file system that holds a path, whether or not the path exists yet.
 
     Returns:
-        What the kernel tells, `UNKNOWN` where it tells nothing (other systems than Linux).
+        What the kernel says, `UNKNOWN` where `/proc` cannot be read.
     """
     try:
         table = _MOUNTS.read_bytes()
@@ -77,7 +74,7 @@ def filesystem_of(path: Path) -> Filesystem:
 
 
 def kernel_locks_hold(path: Path) -> bool:
-    """Whether a kernel lock taken there binds everybody who can see the file."""
+    """Whether a kernel lock taken there binds every process that can see the file."""
     return not filesystem_of(path).is_network
 
 
@@ -87,7 +84,7 @@ def open_unnoticed(path: str | os.PathLike[str], flags: int) -> int:
     What is read to be judged or packed is not used, and eviction goes by that time.
     """
     try:
-        return os.open(path, flags | _NO_ATIME)
+        return os.open(path, flags | os.O_NOATIME)
     except PermissionError:  # it is another user's
         return os.open(path, flags)
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
 from pytest_compilecache.cache.log import LOGGER, log_evicted, log_result
-from pytest_compilecache.deployment import STORE, Deployment, read_deployment
 from pytest_compilecache.errors import CompileCacheWarning, SettingsError
 from pytest_compilecache.places import make_private
 from pytest_compilecache.process import (
@@ -24,10 +23,11 @@ from pytest_compilecache.process import (
     failed,
     find_site,
 )
+from pytest_compilecache.server_settings import ServerSettings, read_server_settings
 from pytest_compilecache.store import open_store
 from pytest_compilecache.torchhooks.metrics import compiled_before
 
-# The caller's line: it called a public function, that _load or _save, that _deployment.
+# The caller's line: it called a public function, that _load or _save, that _read_settings.
 _CALLERS_LEVEL = 4
 
 _LATE_FOR_THREADS = (
@@ -62,8 +62,8 @@ def load_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
     was made for another processor. It may be called again.
 
     Args:
-        store: The store, in place of what ``B10FS_CACHE_DIR`` names. The other
-            settings are environment variables, and the page of the settings lists them.
+        store: The store, in place of what ``COMPILECACHE_STORE`` or ``B10FS_CACHE_DIR`` names.
+            The other settings are environment variables, which the page on settings lists.
 
     Returns:
         ``SUCCESS`` when something was brought, ``SKIPPED`` when all that the store holds
@@ -130,7 +130,7 @@ class ServerProcess:
     """
 
     def __init__(self, environ: MutableMapping[str, str] | None = None) -> None:
-        self._deployment: Deployment | None = None
+        self._settings: ServerSettings | None = None
         self._process = CompileProcess(self._find, _report, self._hook_failed, environ)
         self._lock = threading.Lock()
 
@@ -139,25 +139,25 @@ class ServerProcess:
         """The variables without those that we set, here or in a parent process."""
         return self._process.users_environ
 
-    def load(self, deployment: Deployment) -> CacheResult:
+    def load(self, settings: ServerSettings) -> CacheResult:
         """Bring what the workspace lacks from the store, and let torch work there."""
         with self._lock:
             late = self._process.site is None and compiled_before()
-            self._deployment = deployment
-            terms = _terms(deployment)
+            self._settings = settings
+            terms = _terms(settings)
             result = self._process.load(terms)
             self._note(terms)
         troubles = (_COMPILED_BEFORE_LOAD, *result.troubles) if late else result.troubles
         return replace(result, troubles=troubles)
 
-    def save(self, deployment: Deployment) -> CacheResult:
+    def save(self, settings: ServerSettings) -> CacheResult:
         """Add what is new in the workspace to the store."""
         with self._lock:
             stray = self._process.site is None and compiled_before()
-            self._deployment = deployment
-            result = self._why_not(deployment) or self._process.save(_terms(deployment))
+            self._settings = settings
+            result = self._why_not(settings) or self._process.save(_terms(settings))
             if result.status is not OperationStatus.ERROR or result.usable:
-                self._evict(deployment)
+                self._evict(settings)
         troubles = (_COMPILED_WITHOUT_LOAD, *result.troubles) if stray else result.troubles
         return replace(result, troubles=troubles)
 
@@ -173,13 +173,13 @@ class ServerProcess:
             CompileCacheError: There is no workspace that could be trusted.
             OSError: The same.
         """
-        deployment = self._deployment or read_deployment(users)
-        root = deployment.work / f"compilecache-{os.getuid()}"
+        settings = self._settings or read_server_settings(users)
+        root = settings.work / f"compilecache-{os.getuid()}"
         make_private(root)  # before anything in it is believed
-        named = str(deployment.inductor) if deployment.inductor else None
+        named = str(settings.inductor) if settings.inductor else None
         return find_site(root, users, named)
 
-    def _why_not(self, deployment: Deployment) -> CacheResult | None:
+    def _why_not(self, settings: ServerSettings) -> CacheResult | None:
         """Why nothing may be saved: artifacts of two environments may lie in one workspace."""
         site = self._process.site
         try:
@@ -187,7 +187,7 @@ class ServerProcess:
             # Also before a save: a folder that others filled is not this user's.
             now.workspace.prepare(now.environment.id)
         except Exception as error:  # noqa: BLE001  (the cache is never worth a server)
-            return failed(deployment.work, error)
+            return failed(settings.work, error)
         if site is None or site.environment == now.environment:
             return None
         differences = "; ".join(map(str, now.environment.differences(site.environment)))
@@ -196,8 +196,8 @@ class ServerProcess:
         changed = Trouble("save_compile_cache()", reason, remedy)
         return CacheResult(OperationStatus.ERROR, troubles=(changed,), usable=False)
 
-    def _evict(self, deployment: Deployment) -> None:
-        evicted = self._process.evict(deployment.limits)
+    def _evict(self, settings: ServerSettings) -> None:
+        evicted = self._process.evict(settings.limits)
         if evicted is not None:
             log_evicted(evicted)
 
@@ -216,9 +216,9 @@ class ServerProcess:
             LOGGER.info("compile cache: %s", _LATE_FOR_THREADS)
 
 
-def _terms(deployment: Deployment) -> Terms:
-    limits = deployment.limits
-    return Terms(deployment.store, limits, wait_seconds=limits.lock_seconds)
+def _terms(settings: ServerSettings) -> Terms:
+    limits = settings.limits
+    return Terms(settings.store, limits, wait_seconds=limits.lock_seconds)
 
 
 def _report(sentence: str) -> None:
@@ -236,28 +236,28 @@ def _process() -> ServerProcess:
 
 
 def _load(store: str | os.PathLike[str] | None) -> CacheResult:
-    deployment = _deployment(store)
-    return log_result("load", deployment.store, _process().load(deployment))
+    settings = _read_settings(store)
+    return log_result("load", settings.store, _process().load(settings))
 
 
 def _save(store: str | os.PathLike[str] | None) -> CacheResult:
-    deployment = _deployment(store)
-    return log_result("save", deployment.store, _process().save(deployment))
+    settings = _read_settings(store)
+    return log_result("save", settings.store, _process().save(settings))
 
 
-def _deployment(store: str | os.PathLike[str] | None) -> Deployment:
-    deployment = read_deployment(_process().users_environ)
-    for clamped in deployment.clamped:
+def _read_settings(store: str | os.PathLike[str] | None) -> ServerSettings:
+    settings = read_server_settings(_process().users_environ)
+    for clamped in settings.clamped:
         warnings.warn(str(clamped), CompileCacheWarning, stacklevel=_CALLERS_LEVEL)
     if store is not None:
-        return replace(deployment, store=os.fspath(store))
-    if "://" in deployment.store:
-        _check_url(deployment.store)
-    return deployment
+        return replace(settings, store=os.fspath(store))
+    if "://" in settings.store:
+        _check_url(settings.store, settings.origins["store"])
+    return settings
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, variable: str) -> None:
     try:
         open_store(url)
     except SettingsError as error:
-        raise SettingsError(STORE, f"{error.subject}: {error.reason}", error.remedy) from None
+        raise SettingsError(variable, f"{error.subject}: {error.reason}", error.remedy) from None

@@ -18,8 +18,10 @@ class Limits:
         store_bytes: Bytes that everything in a store may take, at any instant; None for no bound.
         workspace_bytes: Bytes that a workspace is brought down to when no session uses it;
             None for no bound.
-        free_bytes: Bytes of a disk that are left to others; with 0 nobody looks.
+        free_bytes: Bytes of a disk that are left to others; with 0 the disk is not asked.
         concurrent_saves: How many processes may write to a store at once; the rest wait.
+        save_seconds: How long a save, and the tidying up after it, may take at the end of a
+            session. What is not done by then is left to the next one, and reported.
         lock_seconds: How long a saver waits for its turn; also how long an owner on a
             network file system may be silent before its turn is over.
         incomplete_seconds: The age at which an unfinished file is removed whose writer
@@ -36,6 +38,7 @@ class Limits:
     workspace_bytes: int | None = None
     free_bytes: int = 64 * MIB
     concurrent_saves: int = 50
+    save_seconds: float = 120.0
     lock_seconds: float = 30.0
     incomplete_seconds: float = 60.0
     grace_seconds: float = 3600.0

@@ -1,6 +1,6 @@
-"""Which folders the cache may work in. It looks at folders and makes one.
+"""Which folders the cache may work in: every check of who else could put code there.
 
-Whoever can write to a folder that torch loads code from can run code in the server.
+A process that can write to a folder that torch loads code from can run code in the server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from pathlib import Path
 
 from pytest_compilecache.errors import SettingsError, WorkspaceError
 
+CHOOSE_ANOTHER_PLACE = (
+    "choose another place with --compilecache-dir or COMPILECACHE_DIR; "
+    "in a server, with LOCAL_WORK_DIR"
+)
 _PRIVATE = 0o700
 _OTHERS_MAY_WRITE = 0o022
 
@@ -64,26 +68,66 @@ def user_cache_folder() -> Path:
         raise SettingsError("HOME", reason, "set it, or XDG_CACHE_HOME") from error
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder that only this user can use, or check that it is one.
+def make_private_folders(folder: Path) -> None:
+    """Make a folder and its parents; mkdir(parents=True) gives the parents the umask's mode."""
+    if not folder.is_dir():
+        make_private_folders(folder.parent)
+        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+
+
+def claim(folder: Path) -> None:
+    """Make a folder that only this user can write to, or check that it is one.
+
+    It may be a link: the user's own, to a larger disk.
 
     Raises:
-        WorkspaceError: It cannot be made, or others can use it as well.
+        WorkspaceError: It cannot be made, is not this user's, or others can write to it.
     """
-    remedy = "name another place in LOCAL_WORK_DIR"
     try:
-        folder.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        folder.mkdir(mode=_PRIVATE, exist_ok=True)
-        status = folder.lstat()
+        make_private_folders(folder)
+        reason = _why_refused(folder, above=False)
+        usable = os.access(folder, os.W_OK | os.X_OK)
+        folder.stat()  # or one that was removed meanwhile would count as read-only
     except OSError as error:
         reason = f"it cannot be made: {error.strerror or error}"
-        raise WorkspaceError(folder, reason, remedy) from error
-    # A name that can be guessed, in a folder that all can write to, may be taken by anybody.
-    if not stat.S_ISDIR(status.st_mode):
-        raise WorkspaceError(folder, "it is a link, not a folder", remedy)
-    reason = _why_refused(folder, above=False)
+        raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE) from error
+    if not usable:
+        # Torch would fail to compile there, where without us it would not.
+        raise WorkspaceError(folder, "it cannot be written to", CHOOSE_ANOTHER_PLACE)
     if reason:
+        remedy = f"chmod go-w {folder}, or {CHOOSE_ANOTHER_PLACE}"
         raise WorkspaceError(folder, f"it {reason}", remedy)
+
+
+def make_private(folder: Path) -> None:
+    """Claim a folder whose name anybody can guess, in a place where all can write.
+
+    Raises:
+        WorkspaceError: As ``claim`` does, and for a link, which may be another user's.
+    """
+    claim(folder)
+    if folder.is_symlink():
+        raise WorkspaceError(folder, "it is a link, not a folder", CHOOSE_ANOTHER_PLACE)
+
+
+def check_way(folder: Path) -> None:
+    """Refuse a place that another user could replace by one of their own.
+
+    Raises:
+        WorkspaceError: Another user could.
+    """
+    for each in (folder, *folder.parents):
+        try:
+            link, above = each.lstat(), each != folder
+            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
+                reason = f"{each} is a link of user {link.st_uid}, who could lead it elsewhere"
+            elif above and is_replaceable(each):
+                reason = f"lies in {each}, where everybody can replace it"
+            else:
+                continue
+        except OSError:
+            continue  # made later, or refused with a reason
+        raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE)
 
 
 def is_replaceable(folder: Path) -> bool:

@@ -20,15 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, detect_environment
-from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.patches import Patches, users_environ
-from pytest_compilecache.workspace.place import Workspace, choose_workspace, why_foreign
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
+from pytest_compilecache.workspace.place import Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SharedWorkspace
 
 if TYPE_CHECKING:
+    from pytest_compilecache.guard import Guard
+    from pytest_compilecache.import_hook import ImportHook
     from pytest_compilecache.workspace.evict import Evicted
     from pytest_compilecache.workspace.usage import UsageLog
 
@@ -36,19 +37,13 @@ INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 DYNAMIC_THREADS = "TORCHINDUCTOR_CPP_DYNAMIC_THREADS"
 
 _INDUCTOR_CONFIG = "torch._inductor.config"
+# All that compiles imports it first; Inductor does.
+_DYNAMO = "torch._dynamo"
 _CACHE_FOLDERS = "torch._inductor.runtime.cache_dir_utils"
 _CRASHES = "crashes.json"
 _CLOCKS_APART = 1_000_000_000
 _OLD_SECONDS = 86_400.0
 _MAX_CRASHES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _UnstampedWorkspace(Workspace):
-    """One whose folder for artifacts is another's: our stamp would make its content ours."""
-
-    def stamped(self) -> tuple[Path, ...]:
-        return (self.state,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +53,15 @@ class Site:
     Attributes:
         environment: What decides whether artifacts may be used here.
         workspace: The folders that torch reads and writes.
-        unshared: Why nothing is restored there or saved from there, or empty.
     """
 
     environment: Environment
     workspace: Workspace
-    unshared: str = ""
+
+    @property
+    def unshared(self) -> str:
+        """Why nothing is restored there or saved from there, or empty."""
+        return self.workspace.unshared
 
     @property
     def entries(self) -> str:
@@ -91,17 +89,7 @@ def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
         OSError: A file that decides it cannot be read.
     """
     environment = detect_environment(users, compiler_memo=root / "compiler.json")
-    reason = why_foreign(Path(os.path.abspath(named)), environment.id) if named else None  # noqa: PTH100
-    own = choose_workspace(root, environment.id, None if reason else named)
-    if reason is None or named is None:
-        return Site(environment, own)
-    folder = Path(os.path.abspath(named))  # noqa: PTH100  (resolve() would follow links)
-    return Site(
-        environment,
-        _UnstampedWorkspace(own.root, folder, own.headers),
-        f"{folder} {reason}, so nothing is restored to it or saved from it (empty it once, or "
-        f"unset {INDUCTOR})",
-    )
+    return Site(environment, choose_workspace(root, environment.id, named))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +101,7 @@ class Terms:
         limits: What may be taken.
         read_only: Whether the store is left as it is.
         wait_seconds: How long to wait for another process that restores.
+        most_seconds: How long a load, a save or an eviction may take; a store may hang.
         variables: Further variables to set where the user does not.
     """
 
@@ -120,6 +109,7 @@ class Terms:
     limits: Limits
     read_only: bool = False
     wait_seconds: float = 10.0
+    most_seconds: float = 150.0
     variables: tuple[tuple[str, str], ...] = ()
 
 
@@ -207,7 +197,10 @@ class CompileProcess:
         use = SharedWorkspace(site.workspace, site.environment.id)
         try:
             use.acquire()
-            result = self._restore_once(site, terms, marker)
+            result = self._in_time("load", terms, lambda: self._restore_once(site, terms, marker))
+            if result is None:  # the workspace may be in order all the same
+                there = site.workspace.inductor.is_dir()
+                result = _too_long("load", terms, usable=there)
         except BaseException:
             use.release()
             raise
@@ -220,7 +213,7 @@ class CompileProcess:
         return result
 
     def _restore_once(self, site: Site, terms: Terms, marker: Path | None) -> CacheResult:
-        from pytest_compilecache.workspace.turns import restoring_turn  # noqa: PLC0415
+        from pytest_compilecache.workspace.sharing import restoring_turn  # noqa: PLC0415
 
         site.workspace.prepare(site.environment.id)
         with restoring_turn(site.workspace, terms.wait_seconds), self._unheard():
@@ -235,15 +228,14 @@ class CompileProcess:
         return result
 
     def _restore(self, site: Site, terms: Terms) -> CacheResult:
-        if site.unshared:
-            status = OperationStatus.ERROR if terms.store else OperationStatus.DOES_NOT_EXIST
-            troubles = (Trouble(INDUCTOR, site.unshared),) if terms.store else ()
-            return CacheResult(status, troubles=troubles)
+        if terms.store is not None and site.unshared:
+            return CacheResult(OperationStatus.ERROR, troubles=(_unshared(site),))
         if terms.store is None:
             from pytest_compilecache.workspace.heal import heal  # noqa: PLC0415
 
-            torn = heal(site.workspace).torn
-            return CacheResult(OperationStatus.DOES_NOT_EXIST, torn=torn)
+            healed = heal(site.workspace)
+            status = OperationStatus.DOES_NOT_EXIST
+            return CacheResult(status, torn=healed.torn, killed=healed.killed)
         from pytest_compilecache.cache import restore  # noqa: PLC0415
 
         return restore(
@@ -255,12 +247,9 @@ class CompileProcess:
         )
 
     def _work_at(self, site: Site, terms: Terms) -> None:
-        """Let torch use the workspace from here on, protected."""
-        from pytest_compilecache.compiling.hooks import HOOKS, KeyUser  # noqa: PLC0415
+        """Let torch use the workspace from here on, protected once it loads what compiles."""
         from pytest_compilecache.guard import Guard  # noqa: PLC0415
         from pytest_compilecache.import_hook import ImportHook  # noqa: PLC0415
-        from pytest_compilecache.torchhooks import cache_folders, cache_keys  # noqa: PLC0415
-        from pytest_compilecache.torchhooks.names import CODECACHE  # noqa: PLC0415
         from pytest_compilecache.workspace.usage import UsageLog  # noqa: PLC0415
 
         self.site = site
@@ -271,16 +260,25 @@ class CompileProcess:
         self._usage = UsageLog(site.workspace)
         self._usage.start()
         self.patches.add(self._usage.stop)
-        record = site.workspace.state / "isa.json"
-        part = cache_keys.IsaPart(self._report, lambda: _heal(site.workspace), record)
-        self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
         imports = ImportHook()
         self.patches.add(imports.remove)
-        redirect = cache_folders.redirect_headers
-        guarded = functools.partial(
-            Guard(self._failed).call, "the headers", redirect, self.patches, site.workspace.headers
-        )
-        imports.after(CODECACHE, guarded)  # the last: where it fails, all of this is undone
+        guard = Guard(self._failed)
+        # The last: where it fails, all of this is undone.
+        protect = guard.bound("the protection of cache keys", self._protect)
+        imports.before(_DYNAMO, functools.partial(protect, site, imports, guard))
+
+    def _protect(self, site: Site, imports: ImportHook, guard: Guard) -> None:
+        """Protect cache keys, and share precompiled headers."""
+        from pytest_compilecache.compiling.hooks import HOOKS, KeyUser  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.cache_folders import redirect_headers  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.cache_keys import IsaPart  # noqa: PLC0415
+        from pytest_compilecache.torchhooks.names import CODECACHE  # noqa: PLC0415
+
+        workspace = site.workspace
+        part = IsaPart(self._report, lambda: _heal(workspace), workspace.state / "isa.json")
+        self.patches.add(HOOKS.protect_keys(KeyUser(part, site.entries, self._failed)))
+        redirect = guard.bound("the headers", redirect_headers)
+        imports.after(CODECACHE, functools.partial(redirect, self.patches, workspace.headers))
 
     def variables(self, site: Site, terms: Terms) -> Iterator[tuple[str, str]]:
         """The variables to set; never one that the user has set."""
@@ -304,38 +302,46 @@ class CompileProcess:
             self._usage.flush()
 
     def crashed(self, since: int) -> None:
-        """Remember that what was made here must not be published.
+        """Remember that what was made here since a time must not be published.
 
         A process died of it, or while it made it; machine code of which a process dies must
         not reach others.
 
         Args:
-            since: From when on, by ``time.time_ns``.
+            since: The time, in nanoseconds since 1970.
         """
-        with contextlib.suppress(OSError, CompileCacheError):
-            state = self.locate().workspace.state
-            known = list(_crashes(state))[-_MAX_CRASHES:]
-            stretch = (since - _CLOCKS_APART, time.time_ns() + _CLOCKS_APART)
-            (state / _CRASHES).write_text(json.dumps([*known, stretch]), encoding="utf-8")
+        site = self.locate()
+        known = list(_crashes(site.workspace))[-_MAX_CRASHES:]
+        record = [*known, (since - _CLOCKS_APART, time.time_ns() + _CLOCKS_APART)]
+        with contextlib.suppress(OSError):
+            (site.workspace.state / _CRASHES).write_text(json.dumps(record), encoding="utf-8")
 
-    def save(self, terms: Terms) -> CacheResult:
-        """Add what is new in the workspace to the store."""
+    def save(self, terms: Terms, deadline: float | None = None) -> CacheResult:
+        """Add what is new in the workspace to the store.
+
+        Args:
+            terms: How.
+            deadline: When to stop, by ``time.monotonic``; by default in ``save_seconds``.
+        """
         started = time.perf_counter()
+        if deadline is None:
+            deadline = time.monotonic() + terms.limits.save_seconds
         try:
-            result = self._save(terms)
+            result = self._in_time("save", terms, lambda: self._save(terms, deadline))
+            if result is None:
+                result = _too_long("save", terms)
         except Exception as error:  # noqa: BLE001  (fails open)
             result = failed(terms.store or "the compile cache", error)
         return replace(result, seconds=time.perf_counter() - started)
 
-    def _save(self, terms: Terms) -> CacheResult:
+    def _save(self, terms: Terms, deadline: float) -> CacheResult:
         from pytest_compilecache.cache import save  # noqa: PLC0415
 
         site = self.locate()
         if terms.store is None:
             return CacheResult(OperationStatus.SKIPPED)
         if site.unshared:  # what was compiled there is new, and is not saved
-            troubles = (Trouble(INDUCTOR, site.unshared),)
-            return CacheResult(OperationStatus.ERROR, troubles=troubles)
+            return CacheResult(OperationStatus.ERROR, troubles=(_unshared(site),))
         self.flush()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._unheard())
@@ -346,19 +352,32 @@ class CompileProcess:
                 site.environment,
                 terms.store,
                 terms.limits,
-                unpublished=tuple(_crashes(site.workspace.state)),
+                deadline=deadline,
+                unpublished=tuple(_crashes(site.workspace)),
             )
 
-    def evict(self, limits: Limits) -> Evicted | None:
-        """Bring the workspace down to its limit, but for what this process used."""
-        from pytest_compilecache.workspace.evict import Living, evict  # noqa: PLC0415
+    def evict(
+        self, limits: Limits, at_most: int | None = None, deadline: float | None = None
+    ) -> Evicted | None:
+        """Bring the workspace down to its limit, but for what this process used.
+
+        Args:
+            limits: What the workspace may take.
+            at_most: Bytes that it holds at most, as a save has just found.
+            deadline: When to delete no more, by ``time.monotonic``.
+
+        Raises:
+            CompileCacheError: It cannot be told where it works.
+            OSError: The same.
+        """
+        from pytest_compilecache.workspace.evict import OwnUse, evict  # noqa: PLC0415
 
         with self._lock:
             site = self.locate()
             if not site.workspace.inductor.is_dir():
                 return None
-            living = Living(self._use, self._since, self._used) if self._use is not None else None
-            return evict(site.workspace, limits, living=living)
+            own = OwnUse(self._use, self._since, self._used) if self._use is not None else None
+            return evict(site.workspace, limits, own=own, at_most=at_most, deadline=deadline)
 
     def release(self) -> None:
         """Use the workspace no longer, so that it may be evicted from."""
@@ -369,11 +388,34 @@ class CompileProcess:
     def end(self) -> None:
         """Give torch, the variables and the workspace back as they were."""
         with self._lock:
-            self.flush()
             self.patches.undo()
             self.release()
             self._usage = None
             self.site = None
+
+    def _in_time(
+        self, what: str, terms: Terms, function: Callable[[], CacheResult]
+    ) -> CacheResult | None:
+        """What a function returns, or None when it takes too long.
+
+        It then goes on beside, and ends with this process: what it writes is whole or not there.
+        """
+        ended: list[CacheResult | BaseException] = []
+
+        def run() -> None:
+            try:
+                ended.append(function())
+            except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+                ended.append(error)
+
+        thread = threading.Thread(target=run, name=f"compilecache-{what}", daemon=True)
+        thread.start()
+        thread.join(terms.most_seconds)
+        if not ended:
+            return None
+        if isinstance(ended[0], BaseException):
+            raise ended[0]
+        return ended[0]
 
     def _used(self) -> AbstractSet[str]:
         self.flush()
@@ -389,6 +431,17 @@ def failed(subject: object, error: Exception) -> CacheResult:
     """The result of what an error ended."""
     found = trouble(subject, error)
     return CacheResult(OperationStatus.ERROR, troubles=(found,), usable=False)
+
+
+def _unshared(site: Site) -> Trouble:
+    return Trouble(INDUCTOR, site.unshared, f"empty the folder once, or unset {INDUCTOR}")
+
+
+def _too_long(what: str, terms: Terms, *, usable: bool = False) -> CacheResult:
+    reason = f"the {what} has not ended after {terms.most_seconds:g} s, so it is not waited for"
+    remedy = "see whether the store or its file system hangs"
+    late = Trouble(terms.store or "the workspace", reason, remedy)
+    return CacheResult(OperationStatus.ERROR, troubles=(late,), usable=usable)
 
 
 def read_marker(marker: Path | None) -> CacheResult | None:
@@ -413,9 +466,9 @@ def _heal(workspace: Workspace) -> bool:
     return bool(heal(workspace).torn)
 
 
-def _crashes(state: Path) -> Iterator[tuple[int, int]]:
+def _crashes(workspace: Workspace) -> Iterator[tuple[int, int]]:
     """The times, in nanoseconds, in which a process crashed that worked here."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        found: Sequence[Sequence[int]] = json.loads((state / _CRASHES).read_bytes())
+        found: Sequence[Sequence[int]] = json.loads((workspace.state / _CRASHES).read_bytes())
         for first, last in found:
             yield int(first), int(last)

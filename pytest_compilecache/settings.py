@@ -1,211 +1,341 @@
-"""The settings, frozen and made once. It says where each value came from and never reads a file.
+"""Every setting, once: its type, default, cap, names and meaning.
 
-Layers of raw values (the project's configuration, environment variables, the
-command line) are laid over the defaults in order; every value is checked here.
+The plugin, the two calls, the commands and the reference read this table. It is loaded in
+every pytest session, so it loads nothing else of the package. The documented variables of
+servers, such as ``B10FS_CACHE_DIR``, are aliases, which sessions never read: a variable that
+is meant for another tool never stops pytest.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.limits import DAY, MIB, Limits
+if TYPE_CHECKING:
+    from pytest_compilecache.errors import SettingsError
 
 SavePolicy = Literal["auto", "always", "never"]
 SAVE_POLICIES: tuple[SavePolicy, ...] = ("auto", "always", "never")
 FallbackMode = Literal["eager", "fail", "skip", "xfail"]
+FALLBACK_MODES: tuple[FallbackMode, ...] = ("eager", "fail", "skip", "xfail")
+RunMode = Literal["compiled", "eager", "both"]
+RUN_MODES: tuple[RunMode, ...] = ("compiled", "eager", "both")
 Isolation = Literal["none", "limit", "test"]
 ISOLATIONS: tuple[Isolation, ...] = ("none", "limit", "test")
-FALLBACK_MODES: tuple[FallbackMode, ...] = ("eager", "fail", "skip", "xfail")
-CompiledWay = Literal["compiled", "eager", "both"]
-COMPILED_WAYS: tuple[CompiledWay, ...] = ("compiled", "eager", "both")
 REPORT_SUFFIXES = (".json", ".md")
-ENVIRONMENT_PREFIX = "COMPILECACHE_"
+INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 
-_MAX_COUNT = 1_000_000_000
+MOST = 1_000_000_000
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """Raw values from one place.
+class Source(NamedTuple):
+    """Where a value was found: how a person knows the place, and where its paths start."""
 
-    Attributes:
-        origin: How a person knows the place, such as ``command line``.
-        values: Raw values by setting; ``None`` means that the place says nothing.
-        base: The folder that relative paths in this place are relative to.
-    """
-
-    origin: str
-    values: Mapping[str, object]
+    name: str
     base: Path
 
+    def bad(self, raw: object, remedy: str) -> SettingsError:
+        """The error for a value that cannot be used."""
+        from pytest_compilecache.errors import SettingsError  # noqa: PLC0415
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is in force.
+        return SettingsError(self.name, f"{raw!r:.80} cannot be used", remedy)
+
+
+class Kind(NamedTuple):
+    """The type of a setting: how it is parsed, and what it may be, in words."""
+
+    parse: Callable[[object, Source], Any]
+    values: str
+
+
+class Cap(NamedTuple):
+    """The largest value that a number may have for servers; a variable moves it."""
+
+    default: int
+    alias: str
+
+
+class Setting(NamedTuple):
+    """One setting.
 
     Attributes:
-        store: Where packs are kept: a folder or a URL. Without one, only the workspace is used.
-        save: Whether new artifacts are saved to the store at the end of a session; ``auto``
-            does not save in builds of strangers' code, or where that cannot be told.
-        dir: The folder of the workspaces; by default one in the user's cache folder.
-        strict: Whether trouble in the cache fails the session.
-        report: A file that the session's report is written to, in the form of its suffix:
-            ``.md`` for people, ``.json`` for programs.
-        compiled: Whether marked tests run compiled (``on``), eager (``off``; so does every
-            ``torch.compile``), or as two items (``both``).
-        fallback: What a failure to compile means in a test whose mark does not say: it runs
-            eager with a warning, fails, is skipped, or is expected to fail.
-        max_store_mb: MiB that the store may take, at any instant; by default there is no bound.
-        max_workspace_mb: MiB that a live cache is brought down to when no session uses it.
-        keep_days: Days after which what no session used is deleted.
-        compiler_seconds: Seconds after which a C++ compiler counts as one that hangs, and what
-            it compiles runs eager.
-        origins: Where each setting that is not a default came from.
+        name: Its field in `Settings` and `ServerSettings`; the other names follow from it.
+        help: What it means.
+        kind: What it may be.
+        default: What holds where it is not given; None where that depends on the machine.
+        metavar: What its command-line option takes.
+        option: Whether pytest's command line has it.
+        sessions: Whether test sessions read it.
+        servers: Whether the two calls and the commands read it.
+        alias: The documented variable that means the same to servers.
+        cap: Its cap, for servers.
+        torchs: Torch's own variable, where the setting has none of ours.
     """
 
-    store: str | None = None
-    save: SavePolicy = "auto"
-    dir: Path | None = None
-    strict: bool = False
-    report: Path | None = None
-    run: CompiledWay = "compiled"
-    fallback: FallbackMode | None = None
-    isolation: Isolation = "none"
-    max_store_mb: int | None = None
-    max_workspace_mb: int = 10_240
-    keep_days: int = 30
-    compiler_seconds: int = 300
-    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    name: str
+    help: str
+    kind: Kind
+    default: Any = None
+    metavar: str = ""
+    option: bool = False
+    sessions: bool = True
+    servers: bool = False
+    alias: str = ""
+    cap: Cap | None = None
+    torchs: str = ""
 
     @property
-    def limits(self) -> Limits:
-        """What a store and a workspace may take."""
-        return Limits(
-            store_bytes=None if self.max_store_mb is None else self.max_store_mb * MIB,
-            workspace_bytes=self.max_workspace_mb * MIB,
-            keep_seconds=self.keep_days * DAY,
-        )
+    def flag(self) -> str:
+        """The option of pytest's command line."""
+        return "--" + self.ini.replace("_", "-")
 
-    @classmethod
-    def resolve(cls, *layers: Layer) -> Settings:
-        """Lay the layers over the defaults, the later over the earlier.
+    @property
+    def ini(self) -> str:
+        """The name in pytest's configuration file."""
+        return f"compilecache_{self.name}"
 
-        Raises:
-            SettingsError: A value cannot be used; it names the setting and its origin.
-        """
-        values: dict[str, Any] = {}
-        origins: dict[str, str] = {}
-        for layer in layers:
-            for name, raw in layer.values.items():
-                if raw is None:
-                    continue
-                if raw == "":  # takes back what an earlier layer says
-                    values.pop(name, None)
-                    origins.pop(name, None)
-                    continue
-                values[name] = _PARSERS[name](raw, layer, name)
-                origins[name] = layer.origin
-        return cls(**values, origins=MappingProxyType(origins))
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return self.torchs or self.ini.upper()
+
+    @property
+    def cap_variable(self) -> str:
+        """The environment variable that moves the cap."""
+        return f"{self.variable}_CAP"
 
 
-def setting_names() -> tuple[str, ...]:
-    """The names of all settings, in the order in which they are shown."""
-    return tuple(item.name for item in fields(Settings) if item.name != "origins")
-
-
-def environment_layer(environ: Mapping[str, str], base: Path) -> Layer:
-    """The layer of ``COMPILECACHE_*`` variables."""
-    values = {name: environ.get(ENVIRONMENT_PREFIX + name.upper()) for name in setting_names()}
-    return Layer("environment variable", values, base)
-
-
-def _parse_store(raw: object, layer: Layer, name: str) -> str:
-    text = _text(raw, layer, name)
-    if "://" in text:
-        return text
-    return str(_path(text, layer, name))
-
-
-def _parse_choice(*choices: str) -> Callable[[object, Layer, str], str]:
-    def parse(raw: object, layer: Layer, name: str) -> str:
-        # In TOML, and to a hurried person, on and off are booleans.
-        text = "on" if raw is True else "off" if raw is False else _text(raw, layer, name).lower()
-        if text in choices:
-            return text
-        raise _bad(layer, name, raw, f"use one of {', '.join(choices)}")
-
-    return parse
-
-
-def _parse_dir(raw: object, layer: Layer, name: str) -> Path:
-    return _path(_text(raw, layer, name), layer, name)
-
-
-def _parse_report(raw: object, layer: Layer, name: str) -> Path:
-    path = _path(_text(raw, layer, name), layer, name)
-    if path.suffix.lower() not in REPORT_SUFFIXES:
-        raise _bad(layer, name, raw, f"let it end with one of {', '.join(REPORT_SUFFIXES)}")
-    return path
-
-
-def _path(text: str, layer: Layer, name: str) -> Path:
-    try:
-        return Path(os.path.normpath(layer.base / Path(text).expanduser()))
-    except RuntimeError:
-        raise _bad(layer, name, text, "there is no such user; write the path out") from None
-
-
-def _parse_switch(raw: object, layer: Layer, name: str) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    text = _text(raw, layer, name).lower()
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    raise _bad(layer, name, raw, "use true or false")
-
-
-def _parse_count(raw: object, layer: Layer, name: str) -> int:
-    text = _text(raw, layer, name)
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _MAX_COUNT:
-        return int(text)
-    raise _bad(layer, name, raw, f"use a whole number from 1 to {_MAX_COUNT:,}")
-
-
-def _text(raw: object, layer: Layer, name: str) -> str:
+def _text(raw: object, source: Source) -> str:
     if not isinstance(raw, (str, int, os.PathLike)):
-        raise _bad(layer, name, raw, "give one value")
+        raise source.bad(raw, "give one value")
     text = str(raw).strip()
     if "\0" in text or "\n" in text:
-        raise _bad(layer, name, raw, "write it on one line")
+        raise source.bad(raw, "write it on one line")
     return text
 
 
-def _bad(layer: Layer, name: str, raw: object, remedy: str) -> SettingsError:
-    subject = ENVIRONMENT_PREFIX + name.upper()
-    if layer.origin != "environment variable":
-        subject = f"compilecache {name} ({layer.origin})"
-    return SettingsError(subject, f"{raw!r} cannot be used", remedy)
+def parse_path(raw: object, source: Source) -> Path:
+    """Parse a path, relative to its source; links stay links."""
+    text = _text(raw, source)
+    try:
+        return Path(os.path.normpath(source.base / Path(text).expanduser()))
+    except RuntimeError:
+        raise source.bad(text, "there is no such user; write the path out") from None
 
 
-_PARSERS: Mapping[str, Callable[[object, Layer, str], Any]] = {
-    "store": _parse_store,
-    "save": _parse_choice(*SAVE_POLICIES),
-    "dir": _parse_dir,
-    "strict": _parse_switch,
-    "report": _parse_report,
-    "max_store_mb": _parse_count,
-    "max_workspace_mb": _parse_count,
-    "keep_days": _parse_count,
-    "compiler_seconds": _parse_count,
-    "fallback": _parse_choice(*FALLBACK_MODES),
-    "run": _parse_choice(*COMPILED_WAYS),
-    "isolation": _parse_choice(*ISOLATIONS),
-}
+def parse_store(raw: object, source: Source) -> str:
+    """Parse the place of a store: a path, or a URL as it is."""
+    text = _text(raw, source)
+    return text if "://" in text else str(parse_path(text, source))
+
+
+def _report_file(raw: object, source: Source) -> Path:
+    path = parse_path(raw, source)
+    if path.suffix.lower() not in REPORT_SUFFIXES:
+        raise source.bad(raw, f"let it end with one of {', '.join(REPORT_SUFFIXES)}")
+    return path
+
+
+def _true_or_false(raw: object, source: Source) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = _text(raw, source).lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise source.bad(raw, "use true or false")
+
+
+def _whole_number(raw: object, source: Source) -> int:
+    text = _text(raw, source)
+    if text.isascii() and text.isdigit() and 0 < int(text) <= MOST:
+        return int(text)
+    raise source.bad(raw, f"use a whole number from 1 to {MOST:,}")
+
+
+def _one_of(*choices: str) -> Kind:
+    values = f"one of {', '.join(choices)}"
+
+    def parse(raw: object, source: Source) -> str:
+        text = _text(raw, source).lower()
+        if text in choices:
+            return text
+        raise source.bad(raw, f"use {values}")
+
+    return Kind(parse, values)
+
+
+_STORE = Kind(parse_store, "a folder, or its `file://` URL")
+_FOLDER = Kind(parse_path, "a path")
+_REPORT = Kind(_report_file, f"a path that ends with one of {', '.join(REPORT_SUFFIXES)}")
+_SWITCH = Kind(_true_or_false, "true or false")
+NUMBER = Kind(_whole_number, f"a whole number from 1 to {MOST:,}")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "store",
+        "The store that artifacts are restored from and saved to: a folder, or its file:// URL. "
+        "A test session without one uses the workspace of this machine only.",
+        _STORE,
+        metavar="URL",
+        option=True,
+        servers=True,
+        alias="B10FS_CACHE_DIR",
+    ),
+    Setting(
+        "save",
+        "Whether new artifacts are saved to the store at the end of the session. auto saves, but "
+        "not in builds of code from a fork, nor where CI does not say whose code it builds.",
+        _one_of(*SAVE_POLICIES),
+        "auto",
+        "{auto,always,never}",
+        option=True,
+    ),
+    Setting(
+        "dir",
+        "The folder of the workspaces of test sessions; by default one in the user's cache folder.",
+        _FOLDER,
+        metavar="PATH",
+        option=True,
+    ),
+    Setting(
+        "strict",
+        "Fail the session when the cache cannot do its work, instead of a warning.",
+        _SWITCH,
+        default=False,
+        option=True,
+    ),
+    Setting(
+        "report",
+        "The file that the session's report is written to: .md for people, .json for programs.",
+        _REPORT,
+        metavar="PATH",
+        option=True,
+    ),
+    Setting(
+        "run",
+        "How tests with the mark compiled run: compiled, eager (every torch.compile runs eager "
+        "then), or both, as two items.",
+        _one_of(*RUN_MODES),
+        "compiled",
+        "{compiled,eager,both}",
+        option=True,
+    ),
+    Setting(
+        "fallback",
+        "What a failure to compile means where the test's mark does not say: the test runs eager "
+        "with a warning, fails, is skipped, or is expected to fail. Where it is not given, torch "
+        "decides for plain torch.compile calls, and tests with our mark or fixtures run eager.",
+        _one_of(*FALLBACK_MODES),
+        metavar="{eager,fail,skip,xfail}",
+        option=True,
+    ),
+    Setting(
+        "isolation",
+        "What plain torch.compile calls of different tests do not share: none (all is as torch "
+        "has it); limit (each test has a recompile limit of its own); test (also a state of "
+        "automatic dynamic shapes of its own, so that what a test compiles does not depend on the "
+        "tests before it). Tests with our mark or fixtures always have a limit of their own.",
+        _one_of(*ISOLATIONS),
+        "none",
+        "{none,limit,test}",
+        option=True,
+    ),
+    Setting(
+        "compiler_seconds",
+        "Seconds after which a C++ compiler counts as one that hangs.",
+        NUMBER,
+        300,
+    ),
+    Setting(
+        "max_store_mb",
+        "MiB that the store may take at any time; the oldest packs make room. By default there is "
+        "no limit.",
+        NUMBER,
+        servers=True,
+    ),
+    Setting(
+        "max_workspace_mb",
+        "MiB that a workspace is brought down to when no other process uses it; what was used "
+        "longest ago goes first.",
+        NUMBER,
+        10_240,
+        servers=True,
+        alias="MAX_WORKSPACE_SIZE_MB",
+        cap=Cap(1_048_576, "MAX_WORKSPACE_SIZE_CAP_MB"),
+    ),
+    Setting(
+        "keep_days",
+        "Days after which artifacts that no session or server used are deleted.",
+        NUMBER,
+        30,
+        servers=True,
+    ),
+    Setting(
+        "work",
+        "The folder in which servers make their workspace, as compilecache-<user id>.",
+        _FOLDER,
+        sessions=False,
+        servers=True,
+        alias="LOCAL_WORK_DIR",
+    ),
+    Setting(
+        "inductor",
+        "The folder of Inductor's cache. Test sessions use the folder that it names as well, "
+        "without these conditions.",
+        _FOLDER,
+        sessions=False,
+        servers=True,
+        torchs=INDUCTOR,
+    ),
+    Setting(
+        "max_save_mb",
+        "MiB that one save may take in the store, compressed; a larger one saves nothing.",
+        NUMBER,
+        1024,
+        sessions=False,
+        servers=True,
+        alias="MAX_CACHE_SIZE_MB",
+        cap=Cap(1024, "MAX_CACHE_SIZE_CAP_MB"),
+    ),
+    Setting(
+        "max_concurrent_saves",
+        "How many processes may write to the store at once; the others wait.",
+        NUMBER,
+        50,
+        sessions=False,
+        servers=True,
+        alias="MAX_CONCURRENT_SAVES",
+        cap=Cap(100, "MAX_CONCURRENT_SAVES_CAP"),
+    ),
+    Setting(
+        "lock_seconds",
+        "Seconds that a load or a save waits for its turn. On a network file system it is also how "
+        "long the owner of a turn may give no sign of life.",
+        NUMBER,
+        30,
+        sessions=False,
+        servers=True,
+        alias="CLEANUP_LOCK_TIMEOUT_SECONDS",
+        cap=Cap(3600, "LOCK_TIMEOUT_CAP_SECONDS"),
+    ),
+    Setting(
+        "incomplete_seconds",
+        "Seconds after which an unfinished file is deleted if it is not known whether the process "
+        "that wrote it still runs.",
+        NUMBER,
+        60,
+        sessions=False,
+        servers=True,
+        alias="CLEANUP_INCOMPLETE_TIMEOUT_SECONDS",
+        cap=Cap(7200, "INCOMPLETE_TIMEOUT_CAP_SECONDS"),
+    ),
+)
+SESSION_SETTINGS = tuple(each for each in SETTINGS if each.sessions)
+SERVER_SETTINGS = tuple(each for each in SETTINGS if each.servers)
+BY_NAME = MappingProxyType({each.name: each for each in SETTINGS})

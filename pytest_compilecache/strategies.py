@@ -6,19 +6,13 @@ and eager disagree, and shrink it to the smallest. It needs the extra ``hypothes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pytest_compilecache.compiling.layouts import (
-    DTYPES,
-    LAYOUTS,
-    SINGLE,
-    DType,
-    Layout,
-    possible_layouts,
-    seeded_tensor,
-)
+import torch
+
 from pytest_compilecache.errors import MissingExtraError
 
 try:
@@ -43,6 +37,18 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Layout = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
+_LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+_DTYPES = {
+    "floating": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    "integer": (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    "complex": (torch.complex64, torch.complex128),
+    "bool": (torch.bool,),
+}
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_INTEGERS = (0, 10)
 Side = int | str
 Sides = Mapping[str, "SearchStrategy[int] | tuple[int, int]"]
 
@@ -77,7 +83,7 @@ def shapes(
     return tuple(shape)
 
 
-def dtypes(*kinds: str) -> SearchStrategy[DType]:
+def dtypes(*kinds: str) -> SearchStrategy[torch.dtype]:
     """Types of values; they shrink to the first of the first kind.
 
     Args:
@@ -86,10 +92,10 @@ def dtypes(*kinds: str) -> SearchStrategy[DType]:
     Raises:
         ValueError: There is no such kind.
     """
-    unknown = [kind for kind in kinds if kind not in DTYPES]
+    unknown = [kind for kind in kinds if kind not in _DTYPES]
     if unknown:
-        raise ValueError(f"there is no kind {unknown[0]!r} of types; use {', '.join(DTYPES)}")
-    return st.sampled_from([dtype for kind in kinds or ("floating",) for dtype in DTYPES[kind]])
+        raise ValueError(f"there is no kind {unknown[0]!r} of types; use {', '.join(_DTYPES)}")
+    return st.sampled_from([dtype for kind in kinds or ("floating",) for dtype in _DTYPES[kind]])
 
 
 def layouts(shape: Sequence[int]) -> SearchStrategy[Layout]:
@@ -98,15 +104,15 @@ def layouts(shape: Sequence[int]) -> SearchStrategy[Layout]:
     Args:
         shape: The sizes of all dimensions.
     """
-    possible = possible_layouts(tuple(shape))
+    possible = _possible_layouts(tuple(shape))
 
     def nearest(layout: Layout) -> Layout:
-        later = LAYOUTS[LAYOUTS.index(layout) :]
-        return next((each for each in later if each in possible), LAYOUTS[0])
+        later = _LAYOUTS[_LAYOUTS.index(layout) :]
+        return next((each for each in later if each in possible), _LAYOUTS[0])
 
     # Out of all: when a dimension is shrunk away, a choice goes on to mean the same, and one
     # that is no longer possible another that is not contiguous. Else shrinking stops there.
-    return st.sampled_from(LAYOUTS).map(nearest)
+    return st.sampled_from(_LAYOUTS).map(nearest)
 
 
 @st.composite
@@ -114,7 +120,7 @@ def tensors(
     draw: st.DrawFn,
     shape: Sequence[int] | SearchStrategy[tuple[int, ...]] | None = None,
     *,
-    dtype: DType | SearchStrategy[DType] = SINGLE,
+    dtype: torch.dtype | SearchStrategy[torch.dtype] = torch.float32,
     layout: Layout | SearchStrategy[Layout] | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -152,7 +158,7 @@ class _Call:
     """Prints a tensor as the call that makes it: its values would not tell its layout."""
 
     shape: tuple[int, ...]
-    dtype: DType
+    dtype: torch.dtype
     layout: Layout
     options: Mapping[str, Any]
 
@@ -248,3 +254,90 @@ class _NamedSides:
 
 def _drawn(draw: st.DrawFn, value: T | SearchStrategy[T]) -> T:
     return draw(value) if isinstance(value, SearchStrategy) else value
+
+
+def _possible_layouts(shape: tuple[int, ...]) -> tuple[Layout, ...]:
+    """The layouts that a shape can have, the plainest first.
+
+    Args:
+        shape: The sizes of all dimensions.
+    """
+    dims = len(shape)
+    fits = {
+        "contiguous": True,
+        "channels_last": dims in _CHANNELS_LAST,
+        "transposed": dims > 1,
+        "sliced": dims > 0,
+        "expanded": dims > 0,
+    }
+    return tuple(layout for layout in _LAYOUTS if fits[layout])
+
+
+def seeded_tensor(
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    layout: Layout = "contiguous",
+    *,
+    seed: int = 0,
+    low: float | None = None,
+    high: float | None = None,
+    requires_grad: bool = False,
+) -> torch.Tensor:
+    """A tensor that is the same wherever it is made.
+
+    Args:
+        shape: The sizes of all dimensions.
+        dtype: The type of its values.
+        layout: How it lies in memory: ``contiguous``; ``channels_last`` (four or five
+            dimensions); ``transposed`` (its last two dimensions swapped); ``sliced``
+            (every second element of a larger one, from the second); or ``expanded``
+            (the values of its first dimension are one).
+        seed: Decides its values.
+        low: The least value. Without bounds, values of floating-point types are normally
+            distributed, and those of integers are 0 to 9.
+        high: What values stay below.
+        requires_grad: Whether it requires a gradient.
+
+    Returns:
+        A leaf with these values and strides.
+
+    Raises:
+        ValueError: The shape cannot have the layout.
+    """
+    if layout not in _possible_layouts(tuple(shape)):
+        raise ValueError(f"shape {tuple(shape)} cannot be {layout}")
+    values = _values(tuple(shape), dtype, seed, low, high)
+    return _arranged(values, layout).requires_grad_(requires_grad)
+
+
+def _values(
+    shape: tuple[int, ...], dtype: torch.dtype, seed: int, low: float | None, high: float | None
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if dtype is torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).to(dtype)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        first = _INTEGERS[0] if low is None else math.ceil(low)
+        last = first + _INTEGERS[1] if high is None else math.ceil(high)
+        return torch.randint(first, last, shape, generator=generator).to(dtype)
+    if low is None and high is None:
+        kind = torch.complex64 if dtype.is_complex else torch.float32
+        return torch.randn(shape, generator=generator, dtype=kind).to(dtype)
+    least = 0.0 if low is None else low
+    width = (least + 1.0 if high is None else high) - least
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return (least + width * uniform).to(dtype)
+
+
+def _arranged(values: torch.Tensor, layout: Layout) -> torch.Tensor:
+    if layout == "channels_last":
+        return values.contiguous(memory_format=_CHANNELS_LAST[values.dim()])
+    if layout == "transposed":
+        return values.transpose(-1, -2).contiguous().transpose(-1, -2)
+    if layout == "sliced":
+        *sides, last = values.shape
+        larger = values.new_zeros((*sides, 2 * last + 1))
+        return larger[..., 1::2].copy_(values)
+    if layout == "expanded" and values.shape[0]:
+        return values[:1].clone().expand(values.shape)
+    return values

@@ -36,20 +36,6 @@ def paragraphs(text: str) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", inspect.cleandoc(text))
 
 
-def attributes(documented: type) -> dict[str, str]:
-    """What the docstring of a class says of each attribute."""
-    _, _, listed = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")
-    found: dict[str, str] = {}
-    for line in listed.split("\n\n", maxsplit=1)[0].splitlines():
-        new = re.match(r"    (\w+): (.*)", line)
-        if new:
-            name = new[1]
-            found[name] = new[2]
-        else:
-            found[name] += " " + line.strip()
-    return {name: paragraphs(text) for name, text in found.items()}
-
-
 def _cell(text: str) -> str:
     if "|" in text:
         # Of two ways to escape it in code, GitHub shows one and the site the other.

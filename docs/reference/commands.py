@@ -13,13 +13,13 @@ from pytest_compilecache.cli.application import EXIT_CODES, application
 _INTRODUCTION = """
 `pip install 'pytest-compilecache[cli]'` brings the command `compilecache`;
 `python -m pytest_compilecache` is the same. Commands about a store alone (`ls`, `check`, `prune`,
-`merge`) need no torch. Facts go to standard output, and all that is only for a person to standard
-error. With `--json`, the facts are one JSON object. `compilecache --version` prints the version,
-and `--help` or `-h` after any command its help.
+`merge`) need no torch. Facts go to standard output; warnings and progress go to standard error.
+With `--json`, the facts are one JSON object. `compilecache --version` prints the version, and
+`--help` or `-h` after any command its help.
 """
 _STORE = """
-The store is `--store`, else `B10FS_CACHE_DIR`, else `COMPILECACHE_STORE`, else the default that
-`compilecache info` shows. The [other variables](settings.md#servers-and-the-command) hold as well.
+The store is `--store`, else `COMPILECACHE_STORE`, else its alias `B10FS_CACHE_DIR`, else the
+default that `compilecache info` shows. The [other variables](settings.md) hold as well.
 """
 _COMPLETION = """
 The shell can complete commands and options. Put the line of your shell into its start-up file:

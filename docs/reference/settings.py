@@ -1,148 +1,110 @@
-"""The page of the settings: what the plugin registers, and what a deployment's variables do."""
+"""The page of the settings: the table of the code, and how tests compile by default."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from blocks import attributes, bullets, code, page, table
+from blocks import bullets, code, page, table
 
 from pytest_compilecache.compiling.options import CompileOptions
-from pytest_compilecache.deployment import INDUCTOR, NUMBERS, STORE, WORK, Places
-from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.plugin.options import add_options
-from pytest_compilecache.settings import ENVIRONMENT_PREFIX, Layer, Settings, setting_names
+from pytest_compilecache.server_settings import Places
+from pytest_compilecache.settings import SETTINGS, Setting
 
 _INTRODUCTION = """
-Settings of test sessions come from the command line, else from variables, else from the ini file
-(`pytest.ini`, or `[tool.pytest.ini_options]` in `pyproject.toml`), else the default holds. An
-empty value takes back what an earlier place says. Relative paths start at the folder of the ini
-file, at the current folder in variables, and at the folder of the call on the command line. A
-value that cannot be used ends the session before the first test, with its name and its place.
+Each setting stands here once. Which of them hold where:
 
-`-p no:compilecache` turns the plugin off altogether. `compilecache info` shows what is in force,
-and where it comes from.
+- **Test sessions** take a setting from the command line, else from its variable, else from
+  pytest's configuration file (`pytest.ini`, or `[tool.pytest.ini_options]` in `pyproject.toml`),
+  else the default holds. An empty value takes back what an earlier place says. Relative paths
+  start at the folder of the configuration file, at the current folder in variables, and at the
+  folder of the call on the command line. A value that cannot be used ends the session before the
+  first test, with its name and its place.
+- **Servers** are `load_compile_cache()`, `save_compile_cache()` and the command. They take a
+  setting from its variable, else from its alias, else the default holds. A variable that is empty
+  is not set. A number out of its range is clamped, with a warning that names both numbers; text
+  that is no number is a `SettingsError`. A default above a cap that was lowered is the cap.
+
+A test session never reads an alias: a variable that is meant for a server, or for another tool,
+changes no test. `-p no:compilecache` turns the plugin off altogether. `compilecache info` shows
+what is in force, and where each value comes from.
 """
 _COMPILING = """
 How marked tests compile by default is a table of its own, `[tool.compilecache.compile]` in
 `pyproject.toml`. What a mark says comes before it. What each option does stands in
 [Compile as your server does](compile_options.md).
 """
-_DEPLOYMENT = """
-`load_compile_cache()`, `save_compile_cache()` and the command read these. The plugin never does, so
-that a variable meant for a server does not change a test session. A number out of its range is
-clamped, with a warning that names both; what is no number is a `SettingsError`. A variable that is
-empty is not set. A default above a cap that was lowered is the cap.
-"""
-_PLACES = {
-    STORE: "The store: a folder, or its `file://` URL.",
-    INDUCTOR: "The folder of Inductor's cache.",
-    WORK: "The folder that the workspace is made in, as `compilecache-<user id>`.",
-}
-
-
-class Registered:
-    """Stands where pytest's parser does, and keeps what is registered."""
-
-    def __init__(self) -> None:
-        self.flags: dict[str, str] = {}
-        self.ini: list[str] = []
-
-    def getgroup(self, *_: str) -> Registered:
-        """Give the group of options: there is one."""
-        return self
-
-    def addoption(self, flag: str, *, dest: str, metavar: str = "", **_: Any) -> None:
-        """Keep an option."""
-        self.flags[dest.removeprefix("compilecache_")] = f"{flag} {metavar}".strip()
-
-    def addini(self, name: str, *_: str, **__: Any) -> None:
-        """Keep an ini value."""
-        self.ini.append(name)
-
-    def ini_of(self, setting: str) -> str:
-        """The ini value of a setting."""
-        flag = self.flags.get(setting, "").split(" ")[0]
-        names = {f"compilecache_{setting}", flag.removeprefix("--").replace("-", "_")}
-        return next(name for name in self.ini if name in names)
+_GROUPS = (
+    ("Test sessions and servers", True, True),
+    ("Test sessions", True, False),
+    ("Servers and the command", False, True),
+)
+_NAME = re.compile(r"(?<![`\w/])(--[a-z-]+|[A-Z][A-Z0-9]*_[A-Z0-9_]+|/(?:\w+/)*\w+|file://)(?!`)")
 
 
 def settings_page() -> str:
     """The page."""
-    registered = Registered()
-    add_options(registered)  # type: ignore[arg-type]  (it has what is called)
-    sections = [_setting(name, registered) for name in setting_names()]
+    places = Places(temporary=Path("/tmp"))  # noqa: S108  (a word on a page)
+    blocks = []
+    for title, sessions, servers in _GROUPS:
+        found = [each for each in SETTINGS if (each.sessions, each.servers) == (sessions, servers)]
+        blocks += [f"## {title}", *(_setting(each, places) for each in found)]
     return page(
         "Settings",
         _INTRODUCTION,
-        "## Test sessions",
-        *sections,
+        *blocks,
         "## How tests compile",
         _COMPILING,
         table(("option", "default"), _compile_options()),
-        "## Servers and the command",
-        _DEPLOYMENT,
-        *_places(),
-        *_numbers(),
     )
 
 
-def _setting(name: str, registered: Registered) -> str:
-    flag = registered.flags.get(name)
-    variable = ENVIRONMENT_PREFIX + name.upper()
+def _setting(setting: Setting, places: Places) -> str:
+    flag = f"{setting.flag} {setting.metavar}".strip() if setting.option else ""
     facts = (
         ("option", code(flag) if flag else ""),
-        ("ini file", code(registered.ini_of(name))),
-        ("variable", code(variable)),
-        ("values", _values(name)),
-        ("default", _default(getattr(Settings(), name))),
+        ("configuration file", code(setting.ini) if setting.sessions else ""),
+        ("variable", code(setting.variable)),
+        ("alias", code(setting.alias) if setting.alias else ""),
+        ("values", _values(setting, places)),
+        ("default", _default(setting, places)),
+        ("cap", _cap(setting)),
     )
-    return f"### {name}\n\n{attributes(Settings)[name]}\n\n{bullets(facts)}"
+    return f"### {setting.name}\n\n{_names_as_code(setting.help)}\n\n{bullets(facts)}"
 
 
-def _values(name: str) -> str:
-    """What a setting says when it is given nonsense; an answer that is true by construction."""
-    try:
-        Settings.resolve(Layer("a test", {name: "nonsense"}, Path("/")))
-    except SettingsError as error:
-        return error.remedy.removeprefix("use ").replace("let it end", "a path that ends")
-    return "a folder, or its `file://` URL" if name == "store" else "a path"
+def _values(setting: Setting, places: Places) -> str:
+    if setting.name in {"work", "inductor"}:
+        prefixes = places.inductor if setting.name == "inductor" else places.work
+        below = ", ".join(code(prefix) for prefix in prefixes)
+        return f"a folder below {below} or the temp directory, or a private one"
+    if setting.cap is not None and not setting.sessions:
+        return "a whole number from 1 to the cap"
+    return setting.kind.values
 
 
-def _default(value: object) -> str:
-    if isinstance(value, bool):
-        return "no"
-    return "none" if value is None else code(value)
+def _default(setting: Setting, places: Places) -> str:
+    stated = setting.default
+    text = "none" if stated is None else code("false" if stated is False else stated)
+    there = _names_as_code(places.defaults().get(setting.name, ""))
+    if not there:
+        return text
+    return f"{text} in test sessions; for servers {there}" if setting.sessions else there
 
 
-def _compile_options() -> list[tuple[str, str]]:
+def _cap(setting: Setting) -> str:
+    if setting.cap is None:
+        return ""
+    moved = f"{code(setting.cap_variable)}, alias {code(setting.cap.alias)}"
+    sessions = "; test sessions have no cap" if setting.sessions else ""
+    return f"{code(setting.cap.default)}, moved by {moved}{sessions}"
+
+
+def _names_as_code(text: str) -> str:
+    return _NAME.sub(r"`\1`", text)
+
+
+def _compile_options() -> Iterable[tuple[str, str]]:
     return [(code(each.name), code(repr(each.default))) for each in fields(CompileOptions)]
-
-
-def _places() -> list[str]:
-    places = Places(temporary=Path("/tmp"))  # noqa: S108  (a word on a page)
-    sections = []
-    for name, default in places.defaults().items():
-        facts = [("default", re.sub(r"(?<!\S)/\S+", r"`\g<0>`", default))]
-        if name != STORE:
-            prefixes = places.inductor if name == INDUCTOR else places.work
-            below = ", ".join(code(prefix) for prefix in prefixes)
-            facts.append(
-                ("values", f"a folder below {below} or the temp directory, or a private one")
-            )
-        sections.append(f"### {name}\n\n{_PLACES[name]}\n\n{bullets(facts)}")
-    return sections
-
-
-def _numbers() -> list[str]:
-    sections = []
-    for each in NUMBERS:
-        facts = (
-            ("default", code(each.default)),
-            ("values", f"a whole number from 1 to {code(each.cap)}"),
-            (code(each.cap), f"{code(each.cap_default)} by default; it can be lowered or raised"),
-        )
-        sections.append(f"### {each.name}\n\n{each.means}\n\n{bullets(facts)}")
-    return sections

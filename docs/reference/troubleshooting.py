@@ -8,7 +8,8 @@ import re
 from blocks import code, page, paragraphs, table
 
 from pytest_compilecache import errors
-from pytest_compilecache.findings import FINDINGS, Finding, Level
+from pytest_compilecache.doctor import machine, software
+from pytest_compilecache.doctor.findings import Finding, Level
 
 _INTRODUCTION = """
 ```sh
@@ -17,11 +18,11 @@ compilecache doctor
 ```
 
 looks for what would slow down, break or endanger the cache on a machine, and says what to do. All
-that it can say stands below, with … where it names the thing. It exits with 1 when something is
-broken. `compilecache check` reads a store to its last byte, and
-`compilecache info` shows what is in force and where each setting comes from.
+that it can find stands below, with … in place of names and numbers. It exits with 1 when something
+is broken. `compilecache check` reads a store to its last byte, and `compilecache info` shows what
+is in force and where each setting comes from.
 
-Trouble in the cache never fails a test: it is one warning with the reason and the remedy, and the
+An error of the cache fails no test: it is one warning with the reason and the remedy, and the
 session runs on as if there were no cache. `--compilecache-strict` makes it fail.
 """
 _GROUPS: tuple[tuple[Level, str], ...] = (
@@ -37,8 +38,8 @@ The summary names the reason. The usual ones:
 - **the store holds nothing for this environment; the nearest one differs: …** The store was
   filled by another torch, compiler or processor, and the field is named. Pin the image, or let each
   kind of machine fill the store once. [The environment](caching.md#the-environment) has all fields.
-- **nothing was saved: …** `--compilecache-save=auto` does not save where the code may be a
-  stranger's, or where that cannot be told. Say `always` in the builds that should.
+- **nothing was saved: …** `--compilecache-save=auto` does not save in builds of code from a fork,
+  nor where CI does not say whose code it builds. Give `always` in the builds that should save.
 - **could not be cached: …** Torch keeps no entry for these graphs, however often they are compiled.
 - **healed: …** A process was killed while it wrote. What was torn is compiled again, once.
 - None of these, and a store was added: it makes the session set
@@ -57,7 +58,11 @@ def troubleshooting_page() -> str:
     groups = []
     for level, title in _GROUPS:
         groups.append(f"## {title}")
-        groups += [_finding(each) for each in FINDINGS if each.level == level]
+        groups += [
+            _finding(each)
+            for each in (*software.FINDINGS, *machine.FINDINGS)
+            if each.level == level
+        ]
     return page(
         "Troubleshooting",
         _INTRODUCTION,
@@ -70,8 +75,8 @@ def troubleshooting_page() -> str:
 
 
 def _finding(finding: Finding) -> str:
-    told, remedy = _blanks(finding.told), _blanks(finding.remedy)
-    says = f"{told} ({remedy})" if remedy.strip("…") else told
+    text, remedy = _blanks(finding.text), _blanks(finding.remedy)
+    says = f"{text} ({remedy})" if remedy.strip("…") else text
     quoted = f"> {says}" if says.strip("…") else ""
     return "\n\n".join(part for part in (f"### {finding.title}", quoted, finding.means) if part)
 

@@ -1,7 +1,7 @@
-"""Restore, save and their results: the one place that fails open.
+"""Restore, save and their results. Both fail open.
 
-Whatever goes wrong in the store or the workspace ends here, as a status with
-reason and remedy. Nothing of it reaches a test.
+What goes wrong in the store or the workspace ends here, as a status with reason and
+remedy. Nothing of it reaches a test.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_compilecache.cache.restoring import explain, restore_from
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.cache.saving import save_to
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import SettingsError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
+from pytest_compilecache.results import (
+    TIME_LIMIT_REMEDY,
+    CacheResult,
+    OperationStatus,
+    TimeUpError,
+    Trouble,
+    trouble,
+)
 from pytest_compilecache.store import ReadOnlyStore, folder_of, open_store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.workspace.heal import Healed, TornFile, heal
+from pytest_compilecache.workspace.heal import Healed, heal
 from pytest_compilecache.workspace.place import Workspace
 
 __all__ = ["CacheResult", "OperationStatus", "Trouble", "restore", "save", "trouble"]
@@ -46,29 +53,25 @@ def restore(
         read_only: Whether the store is left as it is, without a note even on a damaged pack.
     """
     started = time.perf_counter()
-    torn: tuple[TornFile, ...] = ()
+    healed = None
     usable = False
     try:
         workspace.prepare(environment.id)
         usable = True
         healed = heal(workspace)
-        torn = healed.torn
         if store is None:
             result = CacheResult(OperationStatus.DOES_NOT_EXIST)
         else:
             _check_apart(workspace, store)
-            # A reader's notes wait for nobody's turn.
+            # A reader's notes wait for no turn.
             opened = open_store(store, replace(limits, lock_seconds=0))
             catalog = Catalog(ReadOnlyStore(opened) if read_only else opened, environment.id)
             result = restore_from(workspace, catalog, healed, limits)
             if result.status is OperationStatus.DOES_NOT_EXIST:
                 result = replace(result, explanation=explain(environment, catalog))
     except Exception as error:  # noqa: BLE001  (fails open, by design)
-        result = CacheResult(
-            OperationStatus.ERROR, troubles=(trouble(store or workspace.root, error),)
-        )
-    seconds = time.perf_counter() - started
-    return replace(result, torn=torn, seconds=seconds, usable=usable)
+        result = _failed(store or workspace.root, error)
+    return _with_health(replace(result, usable=usable), healed, started)
 
 
 def save(
@@ -77,9 +80,10 @@ def save(
     store: str,
     limits: Limits = DEFAULT_LIMITS,
     *,
+    deadline: float | None = None,
     unpublished: Sequence[tuple[int, int]] = (),
 ) -> CacheResult:
-    """Add what is new in the workspace to the store, and keep the store in shape.
+    """Add what is new in the workspace to the store, and keep its environment there in shape.
 
     Never raises: trouble is in the result.
 
@@ -88,19 +92,43 @@ def save(
         environment: The environment that it belongs to.
         store: The store's place.
         limits: What may be taken.
+        deadline: When to stop, by ``time.monotonic``; by default in ``limits.save_seconds``.
+            What was packed until then is published, and the rest is named in an error.
         unpublished: Stretches of time, in nanoseconds; what was written in them stays here.
     """
     started = time.perf_counter()
-    torn: tuple[TornFile, ...] = ()
+    now = time.monotonic()
+    deadline = now + limits.save_seconds if deadline is None else deadline
+    healed = None
     try:
         _check_apart(workspace, store)
-        healed = _without(heal(workspace), unpublished)
-        torn = healed.torn
-        catalog = Catalog(open_store(store, limits), environment.id)
-        result = save_to(workspace, catalog, environment, healed, limits)
+        healed = _without(heal(workspace, deadline), unpublished)
+        catalog = Catalog(open_store(store, limits, deadline=deadline), environment.id)
+        result = save_to(catalog, environment, healed, limits, deadline, deadline - now)
+    except TimeUpError as error:
+        reason = f"nothing was saved within {deadline - now:.0f} s, the time limit: {error.reason}"
+        late = Trouble(error.subject, reason, TIME_LIMIT_REMEDY)
+        result = CacheResult(OperationStatus.ERROR, troubles=(late,))
     except Exception as error:  # noqa: BLE001  (fails open, by design)
-        result = CacheResult(OperationStatus.ERROR, troubles=(trouble(store, error),))
-    return replace(result, torn=torn, seconds=time.perf_counter() - started)
+        result = _failed(store, error)
+    return _with_health(result, healed, started)
+
+
+def _failed(subject: object, error: Exception) -> CacheResult:
+    return CacheResult(OperationStatus.ERROR, troubles=(trouble(subject, error),))
+
+
+def _with_health(result: CacheResult, healed: Healed | None, started: float) -> CacheResult:
+    seconds = time.perf_counter() - started
+    if healed is None:
+        return replace(result, seconds=seconds)
+    return replace(
+        result,
+        seconds=seconds,
+        torn=healed.torn,
+        killed=healed.killed,
+        workspace_bytes=healed.bytes,
+    )
 
 
 def _without(healed: Healed, unpublished: Sequence[tuple[int, int]]) -> Healed:

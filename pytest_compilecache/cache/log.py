@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pytest_compilecache.cache.results import CacheResult, OperationStatus
+from pytest_compilecache.results import CacheResult, OperationStatus
 from pytest_compilecache.workspace.evict import Evicted
 
 LOGGER = logging.getLogger("pytest_compilecache")

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import log
 from types import MappingProxyType
 
 from pytest_compilecache._filesystem import read_unnoticed
-from pytest_compilecache.cache.results import Trouble, trouble
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackReader
+from pytest_compilecache.results import TimeUpError, Trouble, trouble
 from pytest_compilecache.store.catalog import Catalog, PackRef
-from pytest_compilecache.store.merging import LivePack, packs_to_merge
 from pytest_compilecache.workspace.duplicates import Entries
 from pytest_compilecache.workspace.heal import Healed
-from pytest_compilecache.workspace.ledger import Ledger
-from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
 _MAX_SUPERSEDES = 10_000
+_SMALLEST = 64 * 1024
+# A pack that is nearly as large as a pack may be gains nothing by being merged.
+_MERGEABLE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LivePack:
+    """A pack that no other one took over.
+
+    Attributes:
+        name: Its name.
+        size: Its bytes.
+        modified: When it was published, by the store's clock.
+        paths: What it holds and can be read.
+        supersedes: The packs that it took over.
+    """
+
+    name: str
+    size: int
+    modified: float
+    paths: frozenset[str]
+    supersedes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +72,48 @@ class Contents:
         live: The packs that no other one took over, the newest first.
         listed: When each pack was published, by its name.
         superseded: The names of those that were taken over.
-        noted: Whether somebody found one of them damaged.
+        notes: The packs that a reader found damaged, each with the time of its note.
         troubles: What went wrong.
     """
 
     live: list[LivePack] = field(default_factory=list)
     listed: Mapping[str, float] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
-    noted: bool = False
+    notes: Mapping[str, float] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
 
     def left_over(self, before: float) -> int:
         """How many packs were taken over, of those published before a time."""
         return sum(self.listed.get(name, before) < before for name in self.superseded)
 
-    def holders(self) -> dict[str, float]:
-        """When the newest pack that holds each path was published."""
-        found: dict[str, float] = {}
-        for pack in self.live:
-            for path in pack.paths:
-                found[path] = max(found.get(path, 0.0), pack.modified)
-        return found
+    def paths(self, since: float = 0.0) -> set[str]:
+        """What the live packs hold that were published since then."""
+        return set().union(*(pack.paths for pack in self.live if pack.modified >= since))
+
+    def is_overdue(self, now: float, limits: Limits) -> bool:
+        """Whether a pack is expired, or a note on one can be looked at."""
+        expired = now - limits.keep_seconds
+        ripe = now - limits.grace_seconds
+        return any(published < expired for published in self.listed.values()) or any(
+            noted < ripe for noted in self.notes.values()
+        )
 
 
-def read_contents(catalog: Catalog) -> Contents:
-    """Read the indexes of the live packs, and all of those that somebody found damaged.
+def read_contents(catalog: Catalog, deadline: float) -> Contents:
+    """Read the indexes of the live packs, and all of those that a reader found damaged.
 
     Raises:
+        TimeUpError: It took too long.
         StoreError: The store cannot be read.
     """
     refs = catalog.packs()
-    suspects = catalog.suspects()
-    found = Contents(listed={ref.name: ref.modified for ref in refs}, noted=bool(suspects))
+    found = Contents(listed={ref.name: ref.modified for ref in refs}, notes=catalog.suspects())
     with contextlib.closing(catalog.readable(refs, found.superseded)) as packs:
         for ref, reader in packs:
+            if time.monotonic() >= deadline:
+                raise TimeUpError(catalog.store.url, "reading what it holds took too long")
             if isinstance(reader, PackReader):
-                damaged = _damaged(reader) if ref.name in suspects else {}
+                damaged = _damaged(reader) if ref.name in found.notes else {}
                 if damaged:
                     # What it took over may be whole, and be needed.
                     found.superseded.difference_update(reader.index.supersedes)
@@ -118,46 +146,44 @@ def make_plan(
         limits: What may be taken.
         twins: Entries that are not needed, each with the one that says the same.
     """
-    holders = contents.holders()
+    held = contents.paths()
     renewed_before = now - limits.keep_seconds / 2
-    # What nobody used since it came out of a pack went, or goes, with good reason.
-    in_use = {path for path, file in whole.items() if recency(file) > renewed_before * 1e9}
-    in_use |= {twin for path, twin in twins.items() if path in in_use}
-    new = tuple(
-        file
-        for path, file in whole.items()
-        if path not in holders and path not in twins and path in in_use
-    )
-    old = tuple(
-        file
-        for path, file in whole.items()
-        if path in in_use and holders.get(path, now) < renewed_before and path not in twins
-    )
+    missing = whole.keys() - held - twins.keys()
+    aging = (held - contents.paths(since=renewed_before)) & whole.keys() - twins.keys()
+    # What no session used since it came out of a pack went, or goes, with good reason.
+    used = {path for path in missing | aging if recency(whole[path]) > renewed_before * 1e9}
+    for unneeded, entry in twins.items():  # that one is used means that the other one is
+        if unneeded in whole and recency(whole[unneeded]) > renewed_before * 1e9:
+            used.add(entry)
+    new = tuple(whole[path] for path in sorted(missing & used))
+    old = tuple(whole[path] for path in sorted(aging & used))
     if not (new or old):
         return Plan((), (), (), (), ())
     merged = packs_to_merge(
         contents.live, {*whole, *twins}, fan=limits.fan, limit=limits.pack_bytes
     )
-    wanted = {file.path for file in (*new, *old)}.union(*(pack.paths for pack in merged))
+    rest = set().union(*(pack.paths for pack in merged)) & whole.keys() - missing - (aging & used)
     gone = {name for pack in merged for name in (pack.name, *pack.supersedes)}
     return Plan(
         new=new,
         old=old,
         merged=merged,
         supersedes=tuple(sorted(gone.intersection(contents.listed)))[:_MAX_SUPERSEDES],
-        files=tuple(file for path, file in whole.items() if path in wanted),
+        files=(*new, *old, *(whole[path] for path in sorted(rest))),  # time may be short at the end
     )
 
 
-def find_twins(workspace: Workspace, healed: Healed, contents: Contents) -> Mapping[str, str]:
+def find_twins(healed: Healed, contents: Contents, deadline: float) -> Mapping[str, str]:
     """The entries that are not needed: those known before, and those among the new ones."""
-    holders = contents.holders()
-    new = [path for path in healed.whole if path not in holders and path not in healed.twins]
-    entries = Entries({path: file for path, file in healed.whole.items() if path in holders})
+    held = contents.paths()
+    new = healed.whole.keys() - held - healed.twins.keys()
+    if not new:
+        return healed.twins
+    entries = Entries({path: file for path, file in healed.whole.items() if path in held})
     found: dict[str, str] = {}
-    for path in new:
+    for path in sorted(new):
         file = healed.whole[path]
-        if entries.has_siblings(path):
+        if entries.has_siblings(path) and time.monotonic() < deadline:
             with contextlib.suppress(OSError):  # gone since it was judged
                 twin = entries.twin_of(path, read_unnoticed(file.location))
                 if twin is not None:
@@ -165,11 +191,10 @@ def find_twins(workspace: Workspace, healed: Healed, contents: Contents) -> Mapp
                     continue
         entries.add(path, file.location)
     if found:
-        ledger = Ledger.load(workspace)
         for path, twin in found.items():
-            ledger.add_twin(path, twin)
+            healed.ledger.add_twin(path, twin)
         with contextlib.suppress(OSError):  # they are found again
-            ledger.save_restored()
+            healed.ledger.save_restored()
     return {**healed.twins, **found}
 
 
@@ -181,3 +206,40 @@ def _live(ref: PackRef, reader: PackReader, damaged: dict[str, str]) -> LivePack
 def recency(file: WorkspaceFile) -> int:
     """When a file was last used, in nanoseconds."""
     return max(file.accessed, file.modified)
+
+
+def packs_to_merge(
+    live: Iterable[LivePack], present: Collection[str], *, fan: int, limit: int
+) -> tuple[LivePack, ...]:
+    """The packs whose content the next one should hold as well; empty when there are too few.
+
+    As in a log-structured merge tree with tiers (O'Neil et al. 1996; "size-tiered
+    compaction"): ``fan`` packs of one tier, each at most ``fan`` times as large as
+    another, become one of the next, so a file is written again a logarithmic
+    number of times.
+
+    Args:
+        live: The packs that no other one took over.
+        present: The files at hand. A pack that holds others cannot be taken over.
+        fan: How many packs of a tier there may be.
+        limit: Bytes that one pack may take.
+    """
+    able = [
+        pack for pack in live if pack.size <= _MERGEABLE * limit and pack.paths.issubset(present)
+    ]
+    tiers = Counter(_tier(pack, fan) for pack in able)
+    full = [tier for tier, count in tiers.items() if count >= fan]
+    if not full:
+        return ()
+    chosen: list[LivePack] = []
+    room = limit
+    for pack in sorted(able, key=lambda each: (each.size, each.name)):
+        if _tier(pack, fan) > min(full) or pack.size > room:
+            break
+        chosen.append(pack)
+        room -= pack.size
+    return tuple(chosen) if len(chosen) > 1 else ()
+
+
+def _tier(pack: LivePack, fan: int) -> int:
+    return int(log(max(pack.size, _SMALLEST) / _SMALLEST, fan) + 1e-9)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_compilecache.cache.placing import Placing
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment, nearest
 from pytest_compilecache.errors import CompileCacheError, PackError, StoreError, WorkspaceError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackFile, PackReader
+from pytest_compilecache.places import CHOOSE_ANOTHER_PLACE, make_private_folders
+from pytest_compilecache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.store.catalog import Catalog, PackRef
 from pytest_compilecache.workspace.duplicates import MAX_COMPARED_BYTES, Entries
 from pytest_compilecache.workspace.heal import Healed
-from pytest_compilecache.workspace.ledger import Ledger
-from pytest_compilecache.workspace.place import CHOOSE_ANOTHER_PLACE, Workspace
+from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.scan import is_artifact
 
 _MAX_TROUBLES = 20
@@ -26,6 +28,7 @@ _MAX_VALUE = 300
 # A pack that was listed and is gone was pruned, and its content stands in one
 # that was published before: a new listing shows it.
 _LISTINGS = 4
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def restore_from(
@@ -37,11 +40,9 @@ def restore_from(
         CompileCacheError: The store cannot be read, or the workspace not be written.
         OSError: The same.
     """
-    present = {*healed.whole, *healed.busy, *healed.twins}
-    held = sum(file.size for file in healed.whole.values())
-    task = _Restoring(workspace, catalog, limits, present, Entries(healed.whole), held)
+    task = _Restoring(workspace, catalog, limits, healed)
     found = _restore_all(task)
-    task.ledger.save_restored()
+    task.healed.ledger.save_restored()
     if not found:
         return CacheResult(OperationStatus.DOES_NOT_EXIST, troubles=tuple(task.troubles))
     status = OperationStatus.SUCCESS if task.files else OperationStatus.SKIPPED
@@ -69,7 +70,7 @@ def explain(environment: Environment, catalog: Catalog) -> str:
 def environments_in(catalog: Catalog) -> list[Environment]:
     """The environments that a store describes; a description that cannot be read is left out."""
     found = []
-    with contextlib.suppress(StoreError):  # what another user keeps to himself
+    with contextlib.suppress(StoreError):  # another user's, who gives no access
         for text in catalog.environments().values():
             with contextlib.suppress(CompileCacheError):
                 found.append(Environment.from_json(text))
@@ -83,25 +84,30 @@ class _Restoring:
     workspace: Workspace
     catalog: Catalog
     limits: Limits
-    present: set[str]
-    entries: Entries
-    held: int
+    healed: Healed
     duplicates: int = 0
     files: int = 0
     bytes: int = 0
     packs: int = 0
     troubles: list[Trouble] = field(default_factory=list)
-    placing: Placing = field(init=False)
     noted: set[str] = field(default_factory=set)
-    ledger: Ledger = field(init=False)
+    held: int = field(init=False)
+    present: set[str] = field(init=False)
+    areas: dict[str, str] = field(init=False)
+    entries: Entries = field(init=False)
+    writer: FileWriter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger.load(self.workspace)
-        self.placing = Placing([str(folder) for _, folder in self.workspace.areas()])
+        healed = self.healed
+        self.held = sum(file.size for file in healed.whole.values())
+        self.present = {*healed.whole, *healed.busy, *healed.twins}
+        self.areas = {name: str(folder) for name, folder in self.workspace.areas()}
+        self.entries = Entries(healed.whole)
+        self.writer = FileWriter(self.areas.values())
 
     def takes(self, path: str) -> bool:
         # A folder of a command that could not be used here is no area.
-        return is_artifact(path) and path.partition("/")[0] in dict(self.workspace.areas())
+        return path.partition("/")[0] in self.areas and is_artifact(path)
 
     def note(self, subject: object, error: Exception) -> None:
         if len(self.troubles) < _MAX_TROUBLES:
@@ -172,21 +178,20 @@ def _within_limit(task: _Restoring, files: Iterable[PackFile]) -> Iterator[PackF
 def _extract(
     task: _Restoring, ref: PackRef, reader: PackReader, wanted: Collection[str]
 ) -> tuple[list[PackFile], PackError | StoreError | None]:
-    areas = {name: str(folder) for name, folder in task.workspace.areas()}
     written: list[PackFile] = []
     damage: PackError | StoreError | None = None
     # As old as their pack: what torch does not use is not the most recently used.
     age = int(ref.modified * 1e9)
     for file, chunks in reader.extract(wanted):
         area, _, below = file.path.partition("/")
-        target = f"{areas[area]}/{below}"
+        target = f"{task.areas[area]}/{below}"
         try:
             content: Iterable[bytes] = chunks
             if file.size <= MAX_COMPARED_BYTES and task.entries.has_siblings(file.path):
                 content = [b"".join(chunks)]
                 if _is_duplicate(task, file.path, content[0]):
                     continue
-            task.placing.write(target, file.mode, age, content)
+            task.writer.write(target, file.mode, age, content)
         except PackError as error:
             damage = damage or error
             continue
@@ -198,7 +203,7 @@ def _extract(
             task.note(target, WorkspaceError(target, reason, f"move {target} away"))
             continue
         task.entries.add(file.path, Path(target))
-        task.ledger.add_restored(file.path, file.size, age)
+        task.healed.ledger.add_restored(file.path, file.size, age)
         written.append(file)
     return written, damage
 
@@ -207,7 +212,7 @@ def _is_duplicate(task: _Restoring, path: str, content: bytes) -> bool:
     twin = task.entries.twin_of(path, content)
     if twin is None:
         return False
-    task.ledger.add_twin(path, twin)
+    task.healed.ledger.add_twin(path, twin)
     task.present.add(path)
     task.duplicates += 1
     return True
@@ -238,3 +243,73 @@ def _difference(field_name: str, here: str, there: str) -> str:
 
 def _shortened(value: str) -> str:
     return value if len(value) <= _MAX_VALUE else f"{value[:_MAX_VALUE]}…"
+
+
+# --- files of the workspace ----------------------------------------------
+
+
+def _new_prefix() -> str:
+    # Containers that share a workspace have the same process ids; and what a fork that
+    # was killed left must not be in its parent's way.
+    return f".compilecache-{os.getpid()}-{os.urandom(6).hex()}"
+
+
+@dataclass(slots=True)
+class FileWriter:
+    """Writes files, each whole or not at all, in private folders, and never through a link.
+
+    Attributes:
+        roots: The folders below which it writes. They may be links themselves.
+    """
+
+    roots: Collection[str]
+    _made: set[str] = field(default_factory=set)
+    _prefix: str = field(default_factory=_new_prefix)
+    _count: Iterator[int] = field(default_factory=itertools.count)
+
+    def write(self, target: str, mode: int, age: int, chunks: Iterable[bytes]) -> None:
+        """Write one file.
+
+        Args:
+            target: Its place.
+            mode: Its mode.
+            age: Its times, in nanoseconds.
+            chunks: Its content. What iterating raises leaves nothing behind.
+
+        Raises:
+            OSError: It cannot be written; NotADirectoryError when a link is in the way.
+        """
+        # By bare calls of the system: ten thousand files take twice as long through file objects.
+        folder = os.path.dirname(target)  # noqa: PTH120
+        if folder not in self._made:
+            self._refuse_links(folder)
+            make_private_folders(Path(folder))
+            self._made.add(folder)
+        name = f"{folder}/{self._prefix}{next(self._count):x}.tmp"
+        handle = os.open(name, _CREATE, mode)
+        try:
+            try:
+                for chunk in chunks:
+                    _write_all(handle, chunk)
+                os.utime(handle, ns=(age, age))
+            finally:
+                os.close(handle)
+            os.replace(name, target)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+    def _refuse_links(self, folder: str) -> None:
+        """Raise where a link below a root would lead out of it, to where a scan finds nothing."""
+        for each in map(str, (folder, *Path(folder).parents)):
+            if each in self.roots or each in self._made:
+                return
+            if os.path.islink(each):  # noqa: PTH114
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), each)
+
+
+def _write_all(handle: int, chunk: bytes) -> None:
+    written = os.write(handle, chunk)
+    while written < len(chunk):
+        written += os.write(handle, memoryview(chunk)[written:])

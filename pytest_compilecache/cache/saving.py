@@ -1,17 +1,17 @@
 """Adds to a store what is new, renews what is old and used, and takes over packs that pile up.
 
-Nothing is taken away here before it stands elsewhere.
+Nothing is taken away here before it stands elsewhere. A save whose time is up publishes whole
+packs of what it had until then, and says what is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from pytest_compilecache.cache.planning import (
     Contents,
@@ -21,152 +21,174 @@ from pytest_compilecache.cache.planning import (
     read_contents,
     recency,
 )
-from pytest_compilecache.cache.results import CacheResult, OperationStatus, Trouble, trouble
 from pytest_compilecache.environment import Environment
 from pytest_compilecache.errors import CompileCacheError
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import (
     CHANGED,
+    OUT_OF_TIME,
     VANISHED,
     PackSource,
     PackTooLargeError,
     WrittenPack,
 )
+from pytest_compilecache.results import (
+    TIME_LIMIT_REMEDY,
+    CacheResult,
+    OperationStatus,
+    Trouble,
+)
 from pytest_compilecache.store.base import StoreAccessError
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.store.overdue import is_overdue
 from pytest_compilecache.store.prune import prune
 from pytest_compilecache.store.staging import StoreFullError
 from pytest_compilecache.workspace.heal import Healed
-from pytest_compilecache.workspace.place import Workspace
 from pytest_compilecache.workspace.scan import WorkspaceFile
 
 # Artifacts compress to a third or less; what does not gets all that it asks for.
 _SHARES_OF_WHAT_IS_NEEDED = (0.4, 1.1)
 _LEFT_OVER = 8
 _CLOCKS_AGREE_SECONDS = 3600.0
-_MAX_TOLD = 20
+_MAX_NAMED = 3
 _INDEX_BYTES = 4096  # of a small pack, and of a description
 
 
 def save_to(
-    workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     healed: Healed,
     limits: Limits,
+    deadline: float,
+    seconds: float,
 ) -> CacheResult:
-    """Write what the plan says.
+    """Write what the plan says, until a deadline, which allows for so many seconds.
 
     Raises:
         CompileCacheError: The store cannot be read or written, or has no room.
         OSError: The workspace cannot be read.
     """
-    contents = read_contents(catalog)
-    twins = find_twins(workspace, healed, contents)
+    contents = read_contents(catalog, deadline)
+    twins = find_twins(healed, contents, deadline)
     plan = make_plan(contents, healed.whole, time.time(), limits, twins)
-    troubles = tuple(contents.troubles)
-    if not (plan.new or plan.old):
-        if contents.noted:  # which is read whole at each save, until it is pruned
-            _tidy_up(catalog, contents, limits)
-        return CacheResult(OperationStatus.SKIPPED, troubles=troubles)
-    write = functools.partial(_write_plan, catalog, environment, plan, limits, contents.troubles)
-    written = _with_room(catalog, plan, limits, contents.troubles, write)
-    result = _result(plan, written, contents.troubles)
-    if not result.packs:
-        return result
-    _tidy_up(catalog, contents, limits)
-    duplicates = len(twins) - len(healed.twins)
-    return replace(result, duplicates=duplicates)
+    task = _Saving(catalog, limits, deadline, seconds)
+    task.left_out.update(dict.fromkeys(sorted({*healed.unjudged} - contents.paths()), OUT_OF_TIME))
+    if plan.new or plan.old:
+        _write_plan(task, environment, plan)
+    if task.packs or contents.notes:  # a pack with a note is read whole until it is pruned
+        _tidy_up(task, contents)
+    result = _result(task, plan, contents.troubles)
+    return replace(result, duplicates=len(twins) - len(healed.twins) if task.packs else 0)
 
 
-def _tidy_up(catalog: Catalog, contents: Contents, limits: Limits) -> None:
-    """Prune where there is enough to prune."""
-    now = time.time()
-    # Not after each merge: what stays is read whole before anything goes.
-    much = contents.left_over(now - limits.grace_seconds) >= _LEFT_OVER * limits.fan
-    with contextlib.suppress(CompileCacheError):  # it is only tidying up
-        if not much and not is_overdue(catalog.store, now, limits):
-            return
-        # Whose clock is wrong has just judged by it what is used, and what is to be renewed.
-        if abs(catalog.store.clock() - now) < _CLOCKS_AGREE_SECONDS:
-            prune(catalog.store, limits)
+@dataclass(slots=True)
+class _Saving:
+    """What is being saved, and what came of it so far."""
+
+    catalog: Catalog
+    limits: Limits
+    deadline: float
+    seconds: float
+    packs: list[WrittenPack] = field(default_factory=list)
+    packed: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    remedies: dict[str, str] = field(default_factory=dict)
+
+    def write(self, files: Iterable[WorkspaceFile], supersedes: tuple[str, ...] = ()) -> None:
+        """Write one pack."""
+        sources = [PackSource(file.path, file.location) for file in files]
+        for attempt in range(2):
+            try:
+                written = self.catalog.publish(
+                    sources,
+                    created=time.time(),
+                    supersedes=supersedes,
+                    max_bytes=self.limits.pack_bytes,
+                    deadline=self.deadline,
+                )
+            except StoreAccessError as error:
+                # On a file system without kernel locks, a writer that was stopped for long
+                # is taken for dead, and finds its file gone when it wakes.
+                if error.errno != errno.ENOENT or attempt:
+                    raise
+            else:
+                break
+        self.left_out.update(written.skipped)
+        if written.index.files:
+            self.packs.append(written)
+            self.packed.update((file.path, file.size) for file in written.index.files)
+
+    def leave_out(self, paths: Iterable[str], reason: str, remedy: str) -> None:
+        self.remedies[reason] = remedy
+        self.left_out.update(dict.fromkeys(paths, reason))
 
 
-def _with_room(
-    catalog: Catalog,
-    plan: Plan,
-    limits: Limits,
-    troubles: list[Trouble],
-    write: Callable[[], list[WrittenPack]],
-) -> list[WrittenPack]:
+def _write_plan(task: _Saving, environment: Environment, plan: Plan) -> None:
     """Write; where the store's limit leaves no room, make some, and in the end write what fits."""
+    limits, catalog = task.limits, task.catalog
     wanted = (*plan.new, *plan.old)
     needed = sum(file.size for file in wanted)
     for share in _SHARES_OF_WHAT_IS_NEEDED:
         try:
-            return write()
+            catalog.describe(environment.to_json())
+            _write_merged(task, plan)
         except StoreFullError:
             if limits.store_bytes is None:
                 raise
             left = max(limits.store_bytes - int(share * needed) - _INDEX_BYTES, 0)
-            prune(catalog.store, replace(limits, store_bytes=left))
-    if not limits.split:
-        return write()
-    return _fitting(catalog, sorted(wanted, key=recency, reverse=True), limits, troubles)
+            lower = replace(limits, store_bytes=left)
+            prune(catalog.store, lower, environment=catalog.environment_id, deadline=task.deadline)
+        else:
+            return
+    if limits.split:
+        _write_fitting(task, sorted(wanted, key=recency, reverse=True))
+    else:
+        _write_merged(task, plan)
 
 
-def _fitting(
-    catalog: Catalog, files: Sequence[WorkspaceFile], limits: Limits, troubles: list[Trouble]
-) -> list[WrittenPack]:
-    """Write of some files, the most recently used first, what there is room for."""
-    try:
-        return _split(catalog, files, limits, troubles)
-    except StoreFullError as error:
-        if len(files) == 1:
-            troubles.append(trouble(catalog.store.url, error))
-            return []
-    half = _half(files)
-    failures = len(troubles)
-    written = _fitting(catalog, files[:half], limits, troubles)
-    if len(troubles) == failures:
-        written += _fitting(catalog, files[half:], limits, troubles)
-    return written
-
-
-def _write_plan(
-    catalog: Catalog,
-    environment: Environment,
-    plan: Plan,
-    limits: Limits,
-    troubles: list[Trouble],
-) -> list[WrittenPack]:
+def _write_merged(task: _Saving, plan: Plan) -> None:
     """Write with what is merged, or where that is too much, without."""
-    catalog.describe(environment.to_json())
     if plan.merged:
         with contextlib.suppress(PackTooLargeError, StoreFullError):
-            written = _write(catalog, plan.files, plan.supersedes, limits)
-            return [written]
-    return _split(catalog, (*plan.new, *plan.old), limits, troubles)
+            task.write(plan.files, plan.supersedes)
+            return
+    _write_split(task, (*plan.new, *plan.old))
 
 
-def _split(
-    catalog: Catalog, files: Sequence[WorkspaceFile], limits: Limits, troubles: list[Trouble]
-) -> list[WrittenPack]:
+def _write_split(task: _Saving, files: Sequence[WorkspaceFile]) -> None:
     """Write files as one pack, or as several where one would be too large."""
+    files = [file for file in files if file.path not in task.packed]  # by an earlier attempt
+    if not files:
+        return
     try:
-        written = _write(catalog, files, (), limits)
+        task.write(files)
     except PackTooLargeError as error:
-        if not limits.split:
+        if not task.limits.split:
             raise
         if len(files) == 1:  # which is no reason to lose the others
-            troubles.append(trouble(files[0].path, error))
-            return []
+            task.leave_out([files[0].path], error.reason, error.remedy)
+            return
+        half = _half(files)
+        _write_split(task, files[:half])
+        _write_split(task, files[half:])
+
+
+def _write_fitting(task: _Saving, files: Sequence[WorkspaceFile]) -> StoreFullError | None:
+    """Write what there is room for, the first files first; returns why that was not all."""
+    try:
+        _write_split(task, files)
+    except StoreFullError as error:
+        full = error
     else:
-        return [written]
-    half = _half(files)
-    parts = (files[:half], files[half:])
-    return [pack for part in parts for pack in _split(catalog, part, limits, troubles)]
+        return None
+    if len(files) == 1:
+        rest = files
+    else:
+        half = _half(files)
+        if (found := _write_fitting(task, files[:half])) is None:
+            return _write_fitting(task, files[half:])
+        rest, full = files[half:], found
+    task.leave_out((file.path for file in rest), full.reason, full.remedy)
+    return full
 
 
 def _half(files: Sequence[WorkspaceFile]) -> int:
@@ -180,53 +202,53 @@ def _half(files: Sequence[WorkspaceFile]) -> int:
     return max(len(files) - 1, 1)
 
 
-def _write(
-    catalog: Catalog, files: Iterable[WorkspaceFile], supersedes: tuple[str, ...], limits: Limits
-) -> WrittenPack:
-    sources = [PackSource(file.path, file.location) for file in files]
-    for attempt in range(2):
-        try:
-            written = catalog.publish(
-                sources,
-                created=time.time(),
-                supersedes=supersedes,
-                max_bytes=limits.pack_bytes,
-            )
-        except StoreAccessError as error:
-            # On a file system without kernel locks, a writer that was stopped for long
-            # is taken for dead, and finds its file gone when it wakes.
-            if error.errno != errno.ENOENT or attempt:
-                raise
-        else:
-            break
-    return written
+def _tidy_up(task: _Saving, contents: Contents) -> None:
+    """Prune this environment where there is enough to prune."""
+    now, limits, catalog = time.time(), task.limits, task.catalog
+    # Not after each merge: what stays is read whole before anything goes.
+    much = contents.left_over(now - limits.grace_seconds) >= _LEFT_OVER * limits.fan
+    if not much and not contents.is_overdue(now, limits):
+        return
+    with contextlib.suppress(CompileCacheError):  # it is only tidying up
+        # A machine whose clock is wrong has just judged by it what is used, and what is renewed.
+        if abs(catalog.store.clock() - now) < _CLOCKS_AGREE_SECONDS:
+            prune(catalog.store, limits, environment=catalog.environment_id, deadline=task.deadline)
 
 
-def _result(plan: Plan, written: Sequence[WrittenPack], troubles: Iterable[Trouble]) -> CacheResult:
-    packs = [pack for pack in written if pack.index.files]
-    packed = {file.path: file.size for pack in packs for file in pack.index.files}
-    merged = plan.merged if any(pack.index.supersedes for pack in packs) else ()
+def _result(task: _Saving, plan: Plan, troubles: Iterable[Trouble]) -> CacheResult:
+    packed = task.packed
+    merged = plan.merged if any(pack.index.supersedes for pack in task.packs) else ()
     wanted = {file.path for file in (*plan.new, *plan.old)}
     counted = [size for path, size in packed.items() if path in wanted]
-    left_out = {path: why for pack in written for path, why in pack.skipped if path in wanted}
-    told = (*troubles, *_about(left_out))
-    status = OperationStatus.ERROR if told else OperationStatus.SKIPPED
+    left_out = {path: why for path, why in task.left_out.items() if path not in packed}
+    missing = _missing(task, left_out)
+    status = OperationStatus.SUCCESS if task.packs else OperationStatus.SKIPPED
     return CacheResult(
-        OperationStatus.SUCCESS if packs else status,
+        OperationStatus.ERROR if missing else status,
         len(counted),
         sum(counted),
-        len(packs),
+        len(task.packs),
         refreshed=sum(file.path in packed for file in plan.old),
         merged=len(merged),
         left_out=left_out,
-        troubles=told,
+        troubles=(*troubles, *missing),
     )
 
 
-def _about(left_out: Mapping[str, str]) -> Iterator[Trouble]:
-    """Of the files that could not be packed, those that will not be at the next save either."""
-    lasting = {path: why for path, why in left_out.items() if why not in (VANISHED, CHANGED)}
-    for path, why in itertools.islice(lasting.items(), _MAX_TOLD):
-        yield Trouble(path, f"it was not saved: {why}", "remove it, or give this user access")
-    if len(lasting) > _MAX_TOLD:
-        yield Trouble("the workspace", f"{len(lasting) - _MAX_TOLD} more files were not saved")
+def _missing(task: _Saving, left_out: dict[str, str]) -> list[Trouble]:
+    """What could not be saved, by the reason; not what a compiler is still at work on."""
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for path, why in left_out.items():
+        if why not in (VANISHED, CHANGED):
+            by_reason[why].append(path)
+    found = []
+    for why, paths in by_reason.items():
+        remedy = task.remedies.get(why, "remove it, or give this user access")
+        if why == OUT_OF_TIME:
+            why, remedy = f"{OUT_OF_TIME} ({task.seconds:.0f} s)", TIME_LIMIT_REMEDY  # noqa: PLW2901
+        if len(paths) == 1:
+            found.append(Trouble(paths[0], f"it was not saved: {why}", remedy))
+            continue
+        names = ", ".join(paths[:_MAX_NAMED]) + (", …" if len(paths) > _MAX_NAMED else "")
+        found.append(Trouble(f"{len(paths)} files", f"not saved: {why} ({names})", remedy))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -24,12 +23,12 @@ EXIT_CODES = {
 
 # Each with its module and its one line in the list, so that help loads nothing else.
 COMMANDS = {
-    "info": ("facts", "Say what is in force here, and where each setting comes from."),
+    "info": ("info", "Say what is in force here, and where each setting comes from."),
     "doctor": ("doctor", "Look for what would slow down, break or endanger the cache."),
     "ls": ("stores", "List what a store holds."),
-    "explain": ("explaining", "Say why a store has nothing for this environment."),
-    "load": ("caches", "Bring what the store has for this environment."),
-    "save": ("caches", "Add to the store what was compiled here."),
+    "explain": ("cache", "Say why a store has nothing for this environment."),
+    "load": ("cache", "Bring what the store has for this environment."),
+    "save": ("cache", "Add to the store what was compiled here."),
     "check": ("stores", "Read a store to its last byte and say what is wrong."),
     "prune": ("stores", "Delete what is old, damaged, or over the limit."),
     "merge": ("stores", "Copy what other stores hold, such as those of CI shards."),
@@ -38,7 +37,7 @@ COMMANDS = {
         "Run a command with its cache: load, save when it is ready.",
     ),
     "watch": ("servers", "Beside a command: load at once, or save when it is ready."),
-    "key": ("keys", "Print keys for the cache of a CI system."),
+    "key": ("cache", "Print keys for the cache of a CI system."),
     "report": ("reports", "Make one report of those that CI shards left."),
 }
 
@@ -67,17 +66,9 @@ def application() -> None:
     """Keep what torch.compile made, for test suites and servers.
 
     Exit codes: 0 all is well; 1 something is wrong; 2 the command line or a setting is
-    wrong. The store is --store, else B10FS_CACHE_DIR, else COMPILECACHE_STORE, else the
+    wrong. The store is --store, else COMPILECACHE_STORE, else B10FS_CACHE_DIR, else the
     default of `compilecache info`.
     """
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
-
-
-def output_of(parameters: dict[str, Any]) -> Output:
-    """The output that a command's options ask for."""
-    return Output(as_json=bool(parameters.get("as_json")))
 
 
 def run(arguments: Sequence[str] | None) -> int:

@@ -47,7 +47,7 @@ def prepare_streams() -> None:
     """Let nothing that is printed, nor a stream that is closed, end a command."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the process that started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a mark in Latin-1, a folder in no code
@@ -60,7 +60,7 @@ def discard(stream: IO[str]) -> None:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print a text; the exit code stays the command's when nobody reads any more."""
+    """Print a text; the exit code stays the command's when the reader has ended."""
     try:
         click.echo(text + end, nl=False)
     except BrokenPipeError:
@@ -124,7 +124,7 @@ class Output:
         self._console.print(Text.assemble((f"{mark} " if mark else "", style), text))
 
     def warn(self, text: str) -> None:
-        """Tell a person of trouble, beside the result."""
+        """Print a warning for a person, beside the result."""
         self._errors.print(Text.assemble(("warning: ", "yellow"), text))
 
     def error(self, text: str) -> None:
@@ -137,7 +137,7 @@ class Output:
 
         Args:
             what: The thing.
-            total: Tells all of its bytes, where that can be known; not asked where nobody looks.
+            total: Counts all of its bytes, where that is known; called on a terminal only.
         """
         if not sys.stderr.isatty() or self.as_json:
             yield lambda _: None

@@ -1,30 +1,23 @@
-"""The settings of the tests in the current folder, as pytest would find them. It runs no pytest.
+"""The settings of the tests in the current folder. Pytest itself finds and reads their file.
 
-Pytest reads the first file of its own kinds at or above the folder; options in ``addopts``
-and ``PYTEST_ADDOPTS`` are laid over variables, as those of a command line are.
+No session is run and no conftest is loaded, so it takes milliseconds and changes nothing.
+Options in ``addopts`` and ``PYTEST_ADDOPTS`` are laid over variables, as those of a command
+line are.
 """
 
 from __future__ import annotations
 
-import configparser
+import argparse
+import inspect
 import shlex
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_compilecache.errors import SettingsError
-from pytest_compilecache.settings import Layer, Settings, environment_layer, setting_names
+from pytest_compilecache.session_settings import Layer, Settings, variables_layer
+from pytest_compilecache.settings import SESSION_SETTINGS
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-# Of compiling, not of the cache: their names say so.
-_INI_NAMES = {"compiled": "compiled", "fallback": "compiled_fallback"}
-_SWITCHES = frozenset({"strict"})
-_TYPED = ("store", "save", "dir", "strict", "report", "compiled", "fallback")
 _ADDOPTS = "PYTEST_ADDOPTS"
 
 
@@ -40,18 +33,13 @@ def settings_of_tests(environ: Mapping[str, str], here: Path) -> Settings:
     """
     file, values = _configuration(here)
     name, base = (file.name, file.parent) if file else ("ini", here)
-    ini = {setting: values.get(ini_name(setting)) for setting in setting_names()}
+    ini = {each.name: values.get(each.ini) for each in SESSION_SETTINGS}
     return Settings.resolve(
-        Layer(name, ini, base),
-        environment_layer(environ, here),
-        Layer(f"addopts in {name}", _typed(_words(values.get("addopts", ""))), here),
-        Layer(_ADDOPTS, _typed(_words(environ.get(_ADDOPTS, ""))), here),
+        Layer("ini", name, ini, base),
+        variables_layer(environ, here),
+        Layer("option", f"addopts in {name}", _typed(_words(values.get("addopts", ""))), here),
+        Layer("option", _ADDOPTS, _typed(_words(environ.get(_ADDOPTS, ""))), here),
     )
-
-
-def ini_name(setting: str) -> str:
-    """What a setting is called in pytest's configuration."""
-    return _INI_NAMES.get(setting, f"compilecache_{setting}")
 
 
 def _words(options: object) -> list[str]:
@@ -65,74 +53,43 @@ def _words(options: object) -> list[str]:
 
 def _typed(words: Iterable[str]) -> dict[str, object]:
     """What options say; the last one of a kind holds."""
-    flags = {f"--{ini_name(name).replace('_', '-')}": name for name in _TYPED}
-    values: dict[str, object] = {}
-    rest = iter(words)
-    for word in rest:
-        flag, equals, value = word.partition("=")
-        name = flags.get(flag)
-        if name in _SWITCHES:
-            values[name] = True
-        elif name is not None:
-            values[name] = value if equals else next(rest, None)
-    return values
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for each in SESSION_SETTINGS:
+        if each.option:
+            how: dict[str, Any] = {} if each.metavar else {"action": "store_true", "default": None}
+            parser.add_argument(each.flag, dest=each.name, **how)
+    try:
+        return vars(parser.parse_known_args(list(words))[0])
+    except argparse.ArgumentError:
+        return {}  # pytest will say so
 
 
 def _configuration(here: Path) -> tuple[Path | None, Mapping[str, Any]]:
-    for folder in (here, *here.parents):
-        for name, read in _FILES:
-            file = folder / name
-            if file.is_file() and (values := _read(file, read)) is not None:
-                return file, values
-    return None, {}
+    """The file that pytest takes in a folder, and its values.
 
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    import pytest  # noqa: PLC0415  (most commands do not need it)
+    from _pytest.config.findpaths import determine_setup  # noqa: PLC0415
 
-def _read(file: Path, read: Callable[[str], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    asked: dict[str, Any] = {
+        "inifile": None,
+        "override_ini": None,
+        "args": [str(here)],
+        "rootdir_cmd_arg": None,
+        "invocation_dir": here,
+    }
+    known = inspect.signature(determine_setup).parameters  # they differ from version to version
     try:
-        return read(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, configparser.Error) as error:
+        found: tuple[Any, ...] = determine_setup(
+            **{name: value for name, value in asked.items() if name in known}
+        )
+    except (pytest.UsageError, pytest.fail.Exception, OSError, ValueError) as error:
         reason = f"it cannot be read: {str(error).splitlines()[0]}"
-        raise SettingsError(str(file), reason, "mend it, as pytest would ask as well") from error
-
-
-def _pytest_ini(text: str) -> Mapping[str, Any] | None:
-    return _section(text, "pytest") or {}  # which is pytest's, even when it is empty
-
-
-def _tox_ini(text: str) -> Mapping[str, Any] | None:
-    return _section(text, "pytest")
-
-
-def _setup_cfg(text: str) -> Mapping[str, Any] | None:
-    return _section(text, "tool:pytest")
-
-
-def _section(text: str, name: str) -> Mapping[str, Any] | None:
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read_string(text)
-    return dict(parser[name]) if name in parser else None
-
-
-def _pytest_toml(text: str) -> Mapping[str, Any] | None:
-    table = tomllib.loads(text).get("pytest", {})
-    return table if isinstance(table, dict) else {}
-
-
-def _pyproject(text: str) -> Mapping[str, Any] | None:
-    table = tomllib.loads(text).get("tool", {}).get("pytest")
-    if not isinstance(table, dict):
-        return None
-    older = table.get("ini_options")
-    # Pytest 9 takes a table without that as well.
-    return older if isinstance(older, dict) else table or None
-
-
-_FILES: tuple[tuple[str, Callable[[str], Mapping[str, Any] | None]], ...] = (
-    ("pytest.toml", _pytest_toml),
-    (".pytest.toml", _pytest_toml),
-    ("pytest.ini", _pytest_ini),
-    (".pytest.ini", _pytest_ini),
-    ("pyproject.toml", _pyproject),
-    ("tox.ini", _tox_ini),
-    ("setup.cfg", _setup_cfg),
-)
+        raise SettingsError(
+            "pytest's configuration", reason, "correct it; pytest refuses it too"
+        ) from error
+    _root, file, values = found[:3]
+    # Since pytest 9, a value comes with where it was found.
+    return file, {name: getattr(value, "value", value) for name, value in values.items()}

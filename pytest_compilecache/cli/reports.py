@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from pytest_compilecache.cli.application import WRONG, json_option, output_of
+from pytest_compilecache.cli.application import WRONG
+from pytest_compilecache.cli.options import json_option, output_of
 from pytest_compilecache.cli.output import say
 from pytest_compilecache.errors import ReportError
 from pytest_compilecache.report.files import markdown
@@ -39,8 +40,8 @@ def report(files: tuple[Path, ...], **parameters: Any) -> int:
     if not output.facts(facts):
         for trouble in unread:
             output.warn(trouble)
-        told = lines_of(shards) if shards else []
-        say(markdown([*told, *(Line(trouble, "bad") for trouble in unread)]), end="")
+        lines = lines_of(shards) if shards else []
+        say(markdown([*lines, *(Line(trouble, "bad") for trouble in unread)]), end="")
     return WRONG if unread else 0
 
 

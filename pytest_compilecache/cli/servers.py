@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -13,26 +15,24 @@ import click
 
 from pytest_compilecache.cache.log import LOGGER
 from pytest_compilecache.cli.application import WRONG
-from pytest_compilecache.cli.numbers import seconds
+from pytest_compilecache.cli.options import seconds, settings_with, store_option
 from pytest_compilecache.cli.output import discard, say
-from pytest_compilecache.cli.places import choose
-from pytest_compilecache.cli.stores import store_option
+from pytest_compilecache.server.keeping import CommandProcess, Relation
+from pytest_compilecache.server.readiness import Check, QuietReadiness, UrlReadiness
+from pytest_compilecache.server.run import RunPlan
+from pytest_compilecache.server.run import run as run_command
+from pytest_compilecache.server.watch import WatchPlan
+from pytest_compilecache.server.watch import watch as watch_beside
 from pytest_compilecache.settings import SAVE_POLICIES, SavePolicy
-from pytest_compilecache.supervising.keeping import Keeper, Relation
-from pytest_compilecache.supervising.readiness import Check, QuietReadiness, UrlReadiness
-from pytest_compilecache.supervising.running import RunPlan
-from pytest_compilecache.supervising.running import run as run_command
-from pytest_compilecache.supervising.watching import WatchPlan
-from pytest_compilecache.supervising.watching import watch as watch_beside
 
 _QUIET_SECONDS = 30.0
 
 _Option: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 
 
-def _seconds_option(name: str, told: str, default: int | None = None) -> _Option:
+def _seconds_option(name: str, text: str, default: int | None = None) -> _Option:
     return click.option(
-        name, type=seconds, default=default, show_default=True, metavar="N", help=told
+        name, type=seconds, default=default, show_default=True, metavar="N", help=text
     )
 
 
@@ -96,7 +96,7 @@ def run(command: tuple[str, ...], **parameters: Any) -> int:
     )
     outcome = run_command(plan, _keeper(parameters, Relation.CHILD, command[0]))
     _print(parameters, outcome.to_mapping)
-    return outcome.ended.exit_code
+    return _leave(outcome.ended.exit_code, at_once=outcome.cut_short)
 
 
 @click.command()
@@ -125,10 +125,20 @@ def watch(**parameters: Any) -> int:
     )
     outcome = watch_beside(keeper, plan)
     _print(parameters, outcome.to_mapping)
-    return 0 if outcome.ok else WRONG
+    return _leave(0 if outcome.ok else WRONG, at_once=outcome.cut_short)
 
 
-def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
+def _leave(code: int, *, at_once: bool) -> int:
+    """End with a code; at once where a thread hangs, for whose helpers Python would wait."""
+    if at_once:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _readiness(parameters: dict[str, Any]) -> Callable[[CommandProcess], Check]:
     url, quiet = parameters["ready_url"], parameters["quiet_seconds"]
     if url is not None:
         if quiet is not None:
@@ -138,18 +148,18 @@ def _readiness(parameters: dict[str, Any]) -> Callable[[Keeper], Check]:
     return functools.partial(_quiet, seconds=_QUIET_SECONDS if quiet is None else quiet)
 
 
-def _quiet(keeper: Keeper, seconds: float) -> Check:
+def _quiet(keeper: CommandProcess, seconds: float) -> Check:
     if keeper.site is None:
         return lambda: False
     return QuietReadiness(keeper.site.workspace, seconds)
 
 
-def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> Keeper:
-    chosen = choose(parameters["store"])
-    for warning in chosen.warnings:
-        LOGGER.warning("compile cache: %s", warning)
+def _keeper(parameters: dict[str, Any], relation: Relation, command: str = "") -> CommandProcess:
+    settings = settings_with(parameters["store"])
+    for clamped in settings.clamped:
+        LOGGER.warning("compile cache: %s", clamped)
     policy: SavePolicy = parameters["policy"]
-    return Keeper(chosen.deployment, relation, policy, command)
+    return CommandProcess(settings, relation, policy, command)
 
 
 def _log_to_stderr() -> None:

@@ -10,22 +10,24 @@ from typing import Any
 
 import click
 
-from pytest_compilecache.cli.application import WRONG, json_option, output_of
-from pytest_compilecache.cli.numbers import count
+from pytest_compilecache.cli.application import WRONG
+from pytest_compilecache.cli.options import (
+    count,
+    json_option,
+    output_of,
+    settings_with,
+    store_option,
+)
 from pytest_compilecache.cli.output import Output, megabytes, number
-from pytest_compilecache.cli.places import choose
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.limits import DAY, MIB, Limits
 from pytest_compilecache.store import Store, folder_of, open_store
 from pytest_compilecache.store.base import ObjectMissingError, StoredObject
 from pytest_compilecache.store.catalog import Catalog
 from pytest_compilecache.store.check import check as check_store
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import packs_in
+from pytest_compilecache.store.listing import list_readable, packs_in
 from pytest_compilecache.store.prune import prune as prune_store
 from pytest_compilecache.store.uniting import United, size_of, unite
-
-store_option = click.option("--store", metavar="PLACE", help="A folder or its file:// URL.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def ls(store: str | None, environment: str | None, **parameters: Any) -> int:
     Exit code 1 when one of them cannot be read; the others are listed.
     """
     output = output_of(parameters)
-    opened = existing(choose(store).deployment.store)
+    opened = existing(settings_with(store).store)
     if environment is not None:
         return _list_packs(output, opened, environment)
     readable = list_readable(opened)
@@ -176,7 +178,7 @@ def check(store: str | None, **parameters: Any) -> int:
     Changes nothing. Exit code 1 when something is wrong.
     """
     output = output_of(parameters)
-    opened = existing(choose(store).deployment.store)
+    opened = existing(settings_with(store).store)
     with output.progress("checking", lambda: size_of(opened)) as meter:
         result = check_store(opened, meter)
     facts = {
@@ -211,9 +213,9 @@ def prune(store: str | None, keep_days: int | None, max_mb: int | None, **parame
     others were pruned.
     """
     output = output_of(parameters)
-    deployment = choose(store).deployment
-    opened = existing(deployment.store)
-    limits = _limits(deployment.limits, keep_days, max_mb)
+    settings = settings_with(store)
+    opened = existing(settings.store)
+    limits = _limits(settings.limits, keep_days, max_mb)
     with output.progress("pruning"):
         result = prune_store(opened, limits)
     facts = {
@@ -254,7 +256,7 @@ def merge(target: str, sources: tuple[str, ...], **parameters: Any) -> int:
     output = output_of(parameters)
     opened = [existing(place) for place in sources]
     _refuse_to_change_a_source(target, sources)
-    into = open_store(target, choose(target).deployment.limits)
+    into = open_store(target, settings_with(target).limits)
     results: list[United] = []
     with output.progress("merging", lambda: sum(map(size_of, opened))) as meter:
         results.extend(unite(into, each, meter) for each in opened)

@@ -118,13 +118,15 @@ _FOR_DEVELOPERS = re.compile(
 )
 # The number of a compilation, in front of why it was needed again: "4/0: ...".
 _NUMBER = re.compile(r"^\s*\d+/\d+:\s*")
+# Where an object lies differs from run to run: two reasons that say the same would differ.
+_ADDRESS = re.compile(r"\s+(?:object )?at 0x[0-9a-fA-F]{6,}|\b0x[0-9a-fA-F]{8,}\b")
 _LONGEST_REASON = 400
 
 
 def shortened(reason: str) -> str:
     """A reason of torch's on one line, without what only torch's developers need."""
     text = _NUMBER.sub("", _FOR_DEVELOPERS.split(reason, maxsplit=1)[0])
-    text = " ".join(text.split())
+    text = " ".join(_ADDRESS.sub("", text).split())
     if len(text) <= _LONGEST_REASON:
         return text
     return text[:_LONGEST_REASON].rsplit(" ", 1)[0] + " …"

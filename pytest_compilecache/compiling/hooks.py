@@ -81,12 +81,12 @@ class KeyUser:
     """A session or server whose cache keys are protected.
 
     Attributes:
-        part: The part of a key that names the vector instructions.
+        part: The part of a key that names the vector instructions, or None.
         entries: The folder of its entries, below torch's.
         failed: Called when a hook fails, and all are off.
     """
 
-    part: Callable[[], str]
+    part: Callable[[], str | None]
     entries: str
     failed: Callable[[str, Exception], object]
 
@@ -196,12 +196,12 @@ class ProcessHooks:
     def _compile_graph(self, *args: Any, **kwargs: Any) -> Any:
         return self.graphs.compile(*args, **kwargs)
 
-    def new_test(self, rule: Rule, contracts: Contracts, **asked: Any) -> TestRun:
+    def new_test(self, rule: Rule, contracts: Contracts | None, **asked: Any) -> TestRun:
         """A test that is about to run in the innermost session.
 
         Args:
             rule: What a failure to compile means in it.
-            contracts: What must hold of it.
+            contracts: What must hold of it, or None where nothing must.
             **asked: The other arguments of ``TestRun``.
         """
         return TestRun(
@@ -235,13 +235,13 @@ class ProcessHooks:
         guard = self._keys.guard
         cache_keys.install(patches, lambda cpu: guard.call("a cache key", self._part, cpu))
 
-    def _part(self, has_cpu_code: Callable[[], bool]) -> str:
+    def _part(self, has_cpu_code: Callable[[], bool]) -> str | None:
         if not self._key_users:  # a person's own patch kept ours in place beyond its time
             return ""
         user = self._key_users[-1]
         # A graph for a GPU needs no C++ compiler, and so none must be asked.
         isa = user.part() if has_cpu_code() else ""
-        return isa + cache_keys.attention_part()
+        return None if isa is None else isa + cache_keys.attention_part()
 
     def _keep_apart(self, module: str, cache: str, patches: Patches) -> None:
         cache_folders.keep_entries_apart(patches, module, cache, self._entries)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pytest_compilecache.compiling.contracts import Contracts
 from pytest_compilecache.compiling.events import CompileRecord
 from pytest_compilecache.compiling.failures import Failure, Rule, allow
 from pytest_compilecache.compiling.frames import Frames
@@ -16,6 +16,9 @@ from pytest_compilecache.patches import Patches
 from pytest_compilecache.settings import Isolation
 from pytest_compilecache.torchhooks import inductor, stances
 from pytest_compilecache.torchhooks import isolation as isolation_hooks
+
+if TYPE_CHECKING:
+    from pytest_compilecache.compiling.contracts import Contracts
 
 
 class TestRun:
@@ -25,7 +28,7 @@ class TestRun:
         frames: Watches Dynamo.
         compile_guarded: Compiles a graph of a plain call with fallback.
         rule: What a failure to compile means in it.
-        contracts: What must hold of it.
+        contracts: What must hold of it, or None where nothing must.
         guarded: Whether it bears our mark, uses our fixtures, or a setting asks for the same
             of plain calls: then what does not compile falls back. Otherwise torch decides.
         isolation: What it does not share with the tests before it.
@@ -56,7 +59,7 @@ class TestRun:
         eager: bool = False,
     ) -> None:
         self.rule = rule
-        self.contracts = contracts or Contracts()
+        self.contracts = contracts
         self.eager = eager
         self.reported: set[Failure] = set()
         self.eager_modules: set[str] = set()
@@ -81,8 +84,9 @@ class TestRun:
         self._take_stance()
         if not self._begun:
             self._begun = True
-            counting = self.contracts.counting
-            if counting or self.contracts.fullgraph:
+            contracts = self.contracts
+            counting = contracts is not None and contracts.counting
+            if contracts is not None and (counting or contracts.fullgraph):
                 # What an earlier test left compiled would run from memory and break nothing.
                 self._frames.forget_compiled(but_whole=not counting)
         if self._asks_for_guard:
@@ -111,7 +115,9 @@ class TestRun:
 
     def expect_full_graph(self) -> None:
         """Add the contract that nothing of it breaks a graph."""
-        self.contracts = replace(self.contracts, fullgraph=True)
+        from pytest_compilecache.compiling.contracts import Contracts  # noqa: PLC0415
+
+        self.contracts = replace(self.contracts or Contracts(), fullgraph=True)
 
     def end(self) -> None:
         """Leave nothing of the test in force."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
-ROOTS = frozenset({"headers", "inductor", "triton", "unguarded", "vllm"})
+ROOTS = frozenset({"headers", "inductor", "unguarded", "vllm"})
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 
-_RESERVED = r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:[./]|$)"
-_COMPONENT = rf"(?!{_RESERVED})[^/\\:]{{0,{MAX_COMPONENT_BYTES - 1}}}[^/\\:. ]"
+_COMPONENT = rf"[^/\\:]{{0,{MAX_COMPONENT_BYTES - 1}}}[^/\\:. ]"
 _PATH = re.compile(rf"(?:{'|'.join(sorted(ROOTS))})(?:/{_COMPONENT})+")
 
 # Why a path is none. The first that is found is told.
@@ -19,10 +20,11 @@ _FAULTS = (
     (r"(?:^|/)\.\.?(?:/|$)", "has a component '.' or '..'"),
     (r"[\\:]", "holds a backslash or a colon"),
     (r"[. ](?:/|$)", "has a component that ends in a dot or a space"),
-    # Windows opens a device under these names, whatever suffix follows.
-    (rf"(?:^|/){_RESERVED}", "has a component that Windows reserves"),
     (r"[^/]{256}", "has a component that is too long"),
 )
+# In the text of all paths with slashes between them.
+_FAULTY = ("//", "./", " /", "\\", ":")
+_BELOW_A_ROOT = tuple(f"{root}/" for root in sorted(ROOTS))
 
 
 def path_fault(path: object) -> str | None:
@@ -61,6 +63,43 @@ def cache_key_of(path: str) -> str | None:
     return match[1] if match else None
 
 
+def fault_of_all(paths: Sequence[object]) -> str | None:
+    """Why these cannot all be files of one tree, or ``None`` when they can."""
+    if set(map(type, paths)) == {str} and _are_fine(paths):  # type: ignore[arg-type]
+        return None
+    together = PathSet()
+    for path in paths:
+        if fault := together.add(path):
+            return f"the path {path!r:.80} {fault}"
+    return None
+
+
+def _are_fine(paths: Sequence[str]) -> bool:
+    """Whether they surely can, in a few passes over all; False where each needs a look."""
+    if not _is_fine_text("/".join(paths)) or max(map(len, paths)) > MAX_PATH_BYTES:
+        return False
+    if not all(path.startswith(_BELOW_A_ROOT) for path in paths):
+        return False
+    for path in paths:
+        if len(path) > MAX_COMPONENT_BYTES and max(map(len, path.split("/"))) > MAX_COMPONENT_BYTES:
+            return False
+    files = set(paths)
+    folders = above = {path.rpartition("/")[0] for path in paths}
+    while above:
+        above = {folder.rpartition("/")[0] for folder in above} - folders
+        folders = folders | above
+    return len(files) == len(paths) and files.isdisjoint(folders)
+
+
+def _is_fine_text(text: str) -> bool:
+    return (
+        text.isascii()
+        and text.isprintable()
+        and not any(fault in text for fault in _FAULTY)
+        and not text.endswith(("/", ".", " "))
+    )
+
+
 class PathSet:
     """Paths that can all be files of one tree."""
 
@@ -68,7 +107,7 @@ class PathSet:
         self._files: set[str] = set()
         self._folders: set[str] = set()
 
-    def add(self, path: str) -> str | None:
+    def add(self, path: Any) -> str | None:
         """Add a path; or say why it cannot be added, and change nothing."""
         if fault := path_fault(path):
             return fault

@@ -60,6 +60,7 @@ def compile_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     options = marked(item).options
     session = request.config.stash[SESSION]
     session.guard.call("the fixture compile_model", session.start)
+    session.guard.call("the fixture compile_model", session.watch)
     run = take_part(request.config).running(item)
     compiler = Compiler(HOOKS.graphs, HOOKS.frames, HOOKS)
 
@@ -85,7 +86,7 @@ def assert_matches_eager(
     mark says; one that is compiled already is taken as it is. All of its arguments
     are those of ``pytest_compilecache.assert_matches_eager``.
     """
-    from pytest_compilecache.compiling.agreement import (  # noqa: PLC0415
+    from pytest_compilecache.agreement import (  # noqa: PLC0415
         assert_matches_eager,
         drawing_as_eager,
     )
@@ -109,7 +110,7 @@ def compiled_model(compile_model: Callable[..., Any], model: Any) -> Any:
 
 @pytest.fixture
 def compilecache_way(request: pytest.FixtureRequest) -> str:
-    """Whether this item of a test runs ``compiled`` or ``eager`` (``--compiled=both``)."""
+    """Whether this item of a test runs ``compiled`` or ``eager`` (``--compilecache-run=both``)."""
     return str(getattr(request, "param", "compiled"))
 
 
@@ -149,6 +150,7 @@ def fresh_compile_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
     session = request.config.stash[SESSION]
     session.guard.call("the fixture fresh_compile_cache", session.start)
+    session.guard.call("the fixture fresh_compile_cache", session.watch)
     folder = tmp_path / "compile-cache"
     folder.mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch:

@@ -80,7 +80,7 @@ def _renew_limit(session: CompileSession) -> None:
 
 def _compiled(item: pytest.Item, session: CompileSession) -> tuple[int, int]:
     """How much the test compiled so far; what an example compiled becomes the test's."""
-    if not session.started:
+    if not session.watching:
         return 0, 0
     record = take_part(item.config).record_so_far()
     return record.graphs, len(record.events)

@@ -12,9 +12,9 @@ from pytest_compilecache.plugin.testing import Testing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_compilecache.cache.results import Trouble
     from pytest_compilecache.report.files import Report
     from pytest_compilecache.report.terminal import Line, Outcome
+    from pytest_compilecache.results import Trouble
 
 _TONES: dict[str, dict[str, bool]] = {"good": {"green": True}, "plain": {}, "bad": {"yellow": True}}
 
@@ -95,8 +95,8 @@ class Reporting:
         return Report(figures, outcome, tuple(summary(figures, outcome)))
 
     def _write(self, path: Path) -> None:
-        from pytest_compilecache.cache.results import trouble  # noqa: PLC0415
         from pytest_compilecache.report.files import write_report  # noqa: PLC0415
+        from pytest_compilecache.results import trouble  # noqa: PLC0415
 
         try:
             write_report(path, self._report())
@@ -110,7 +110,7 @@ class Reporting:
         return compiled or any((*troubles, testing.one_way))
 
     def _troubles(self) -> tuple[Trouble, ...]:
-        from pytest_compilecache.cache.results import Trouble  # noqa: PLC0415
+        from pytest_compilecache.results import Trouble  # noqa: PLC0415
 
         found = self._testing.session.troubles()
         workers = (Trouble(**values) for values in self._testing.worker_troubles)

@@ -18,13 +18,13 @@ from pytest_compilecache.import_hook import ImportHook
 from pytest_compilecache.patches import Patches, users_environ
 
 if TYPE_CHECKING:
-    from pytest_compilecache.cache.results import CacheResult, Trouble
     from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
     from pytest_compilecache.compiling.recorder import Recorder
     from pytest_compilecache.compiling.testrun import TestRun
     from pytest_compilecache.compiling.toolchain import Toolchain
     from pytest_compilecache.process import CompileProcess, Site, Terms
-    from pytest_compilecache.settings import Settings
+    from pytest_compilecache.results import CacheResult, Trouble
+    from pytest_compilecache.session_settings import Settings
     from pytest_compilecache.workspace.evict import Evicted
 
 SHARED = "COMPILECACHE_SESSION"
@@ -42,11 +42,12 @@ class CompileSession:
         id: The session's name, the same in all its processes.
         worker: Whether this is an xdist worker: it neither saves nor reports.
         started: Whether torch was imported, or is about to be.
+        watching: Whether what compiles was imported, or is about to be.
         run: The test that runs now, once torch is there.
         restored: How the restore ended, in whichever process it was.
         saved: How the save ended, if there was one.
         guard: Keeps our errors out of pytest and torch.
-        on_torch: Called when torch is imported and its cache is there.
+        on_torch: Called when torch loads what compiles.
         crashed: What crashed, so that nothing is published, or empty.
     """
 
@@ -56,13 +57,14 @@ class CompileSession:
         self.id = os.urandom(16).hex()
         self.worker = False
         self.started = False
+        self.watching = False
         self.run: TestRun | None = None
         self.restored: CacheResult | None = None
         self.saved: CacheResult | None = None
         self.guard = Guard(self.failed)
         self.crashed = ""
-        self._began = time.time_ns()
         self.on_torch: Callable[[], object] = _nothing
+        self._began = time.time_ns()
         self._settings = settings
         self._process: CompileProcess | None = None
         self._recorder: Recorder | None = None
@@ -93,9 +95,9 @@ class CompileSession:
     def settings(self) -> Settings:
         """What is in force."""
         if self._settings is None:
-            from pytest_compilecache.settings import Settings  # noqa: PLC0415
+            from pytest_compilecache.session_settings import Settings  # noqa: PLC0415
 
-            self._settings = Settings()
+            self._settings = Settings.resolve()
         return self._settings
 
     @property
@@ -115,15 +117,23 @@ class CompileSession:
         return self._process
 
     def start(self) -> None:
-        """Restore, before torch can look for anything, and see what it does."""
+        """Restore, before torch can look for anything."""
         if self.started or self.guard.off:
             return
         self.started = True
-        from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
-
         self._on_start()
         self.restored = self.process.load(self._terms(), self._marker())
-        for torn in self.restored.torn:
+        watch = self.guard.bound("the import of Dynamo", self.watch)
+        self._imports.before("torch._dynamo", watch)
+
+    def watch(self) -> None:
+        """See what torch compiles, from before it loads what compiles."""
+        if self.watching or self.guard.off:
+            return
+        self.watching = True
+        from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
+
+        for torn in self.restored.torn if self.restored is not None else ():
             if torn.probe:
                 self._isa_is_lower(f"a probe library was torn and is healed: {torn.reason}")
         self._patches.add(self.recorder.builds.stop)
@@ -175,13 +185,9 @@ class CompileSession:
         """Why nothing may be saved, or empty."""
         if self.crashed:
             return f"{self.crashed}; what it was making may be broken"
-        policy = self.settings.save
-        if policy == "auto":
-            from pytest_compilecache.trust import judge_build  # noqa: PLC0415
+        from pytest_compilecache.save_policy import why_not_saved  # noqa: PLC0415
 
-            trust = judge_build(users_environ(os.environ))
-            return "" if trust.may_save else trust.reason
-        return "" if policy == "always" else "--compilecache-save=never"
+        return why_not_saved(self.settings.save, users_environ(os.environ))
 
     def worker_crashed(self, name: str) -> None:
         """Publish nothing that may come from a process that crashed."""
@@ -197,12 +203,14 @@ class CompileSession:
         site = self.site()
         if site is None or not site.workspace.inductor.is_dir() or not self._may_use(site):
             return
+        deadline = time.monotonic() + self.settings.limits.save_seconds
         if self.crashed:
             self.process.crashed(self._began)
         if self.settings.store is not None and not self.unsaved:
-            self.saved = self.process.save(self._terms())
+            self.saved = self.process.save(self._terms(), deadline)
         self.process.release()
-        self._evicted = self.process.evict(self.settings.limits)
+        at_most = self.saved.workspace_bytes if self.saved is not None else None
+        self._evicted = self.process.evict(self.settings.limits, at_most, deadline)
 
     def _may_use(self, site: Site) -> bool:
         # Refused at the start, it was used by torch alone, without our keys.
@@ -263,7 +271,7 @@ class CompileSession:
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call, but in sessions inside of this one."""
-        if not self.started:
+        if not self.watching:
             return None
         paused, self._paused = self._paused, None
         record = self.recorder.drain()
@@ -320,7 +328,7 @@ class CompileSession:
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What went wrong, each only once."""
-        from pytest_compilecache.cache.results import trouble  # noqa: PLC0415
+        from pytest_compilecache.results import trouble  # noqa: PLC0415
 
         found = [trouble(subject, error) for subject, error in self._failures]
         for result in (self.restored, self.saved):
@@ -346,7 +354,7 @@ class CompileSession:
 
 
 def _no_store(store: str) -> Trouble:
-    from pytest_compilecache.cache.results import Trouble  # noqa: PLC0415
+    from pytest_compilecache.results import Trouble  # noqa: PLC0415
 
     remedy = "check its path, or let a session save to it"
     return Trouble(store, "the store does not exist", remedy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_compilecache.compiling.events import CompileEvent, CompileRecord
-from pytest_compilecache.settings import Settings
+from pytest_compilecache.session_settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,41 +98,37 @@ class Testing:
         self.session.guard.call("pytest_runtest_logreport", self._add, report)
 
     def _begin(self, item: pytest.Item) -> None:
-        from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
-
         self._item = item
-        found = marked(item) if is_marked(item) else None
+        found = _marked(item)
         eager = self._runs_eager(item, found)
-        if self.session.started or found or eager:
+        if self.session.watching or found or eager:
             self.add_outside(self.session.drain())
             self.session.recorder.fresh = False
             self.session.run = self._new_run(item, found, eager=eager)
             self.session.run.begin()
 
     def torch_is_here(self) -> None:
-        """Torch was imported, perhaps by the running test: what that asks for comes into force."""
+        """Torch compiles, perhaps first in the running test: what it asks for comes into force."""
         if self._item is not None:
             self.running(self._item)
 
     def running(self, item: pytest.Item) -> TestRun:
         """What is known of the running test."""
-        from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
-
         if self.session.run is None:
-            found = marked(item) if is_marked(item) else None
-            self.session.run = self._new_run(item, found, eager=False)
+            self.session.run = self._new_run(item, _marked(item), eager=False)
         self.session.run.begin()
         return self.session.run
 
     def _new_run(self, item: pytest.Item, found: Marked | None, *, eager: bool) -> TestRun:
-        from pytest_compilecache.compiling.contracts import Contracts  # noqa: PLC0415
         from pytest_compilecache.compiling.hooks import HOOKS  # noqa: PLC0415
 
         settings = self.session.settings if self.session.configured else None
         mode = (found.fallback if found else None) or (settings.fallback if settings else None)
-        contracts = found.contracts if found else Contracts()
+        contracts = found.contracts if found else None
         if mode == "fail":
-            contracts = replace(contracts, never_eager=True)
+            from pytest_compilecache.compiling.contracts import Contracts  # noqa: PLC0415
+
+            contracts = replace(contracts or Contracts(), never_eager=True)
         isolation = (found.isolation if found else None) or (
             settings.isolation if settings else "none"
         )
@@ -146,7 +142,7 @@ class Testing:
 
     def _judge(self) -> list[str]:
         run = self.session.run
-        if run is None or not run.contracts.any or run.eager:
+        if run is None or run.contracts is None or not run.contracts.any or run.eager:
             return []
         run.breaches = run.contracts.breaches(self.record_so_far())
         return run.breaches
@@ -156,7 +152,7 @@ class Testing:
         if run is None:
             record = self.session.drain()
         else:
-            record = self._phase_so_far() if self.session.started else None
+            record = self._phase_so_far() if self.session.watching else None
             shown = report.longreprtext if when == "call" and report.failed else ""
             if run.breaches and shown and run.breaches[0] not in shown:
                 report.sections.append((_title(run.breaches), "\n".join(run.breaches)))
@@ -202,9 +198,11 @@ class Testing:
             self._figures().add_outside(record)
 
     def close(self) -> None:
-        """Note what was compiled after the last test."""
+        """Note what was compiled after the last test, and what was used."""
         self._item = self.session.run = None
         self.add_outside(self.session.drain())
+        if self.session.started:
+            self.session.process.flush()
 
     def _figures(self) -> SessionFigures:
         if self.figures is None:
@@ -267,6 +265,14 @@ class Testing:
             item.warn(warning)
         else:
             warnings.warn(warning, stacklevel=2)
+
+
+def _marked(item: pytest.Item) -> Marked | None:
+    if item.get_closest_marker("compiled") is None:
+        return None  # most tests are not, and need not load what reads the mark
+    from pytest_compilecache.plugin.marks import is_marked, marked  # noqa: PLC0415
+
+    return marked(item) if is_marked(item) else None
 
 
 def _skipped(reason: str) -> BaseException:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_compilecache.cache import CacheResult, OperationStatus, Trouble
+from pytest_compilecache.cache import CacheResult, Trouble
 from pytest_compilecache.compiling.events import CompileRecord, EventKind
 from pytest_compilecache.report.figures import SessionFigures
 
@@ -88,8 +88,10 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
     if not (all_of_it.count("hit") or all_of_it.count("miss") or all_of_it.builds):
         graphs = _number(all_of_it.graphs, "graph")
         return Line(f"nothing came from the cache or went into it: {graphs} captured{asked}")
+    if not (figures.cold() or figures.outside.built or figures.outside.count("miss")):
+        return _nothing_cold(figures, f"{what}{_origin(outcome)}{asked}")
     cold = f"{len(figures.cold())} of {_number(len(figures.expected), 'compiled test')} cold"
-    if not figures.expected:
+    if not figures.cold():
         cold = "what was compiled outside of tests"
     return Line(
         f"not warm: {cold}, "
@@ -97,6 +99,20 @@ def _verdict(figures: SessionFigures, outcome: Outcome) -> Line:
         f"{_seconds(all_of_it.seconds)} spent compiling{_origin(outcome)}{asked}",
         "bad" if _eager(all_of_it) else "plain",
     )
+
+
+def _nothing_cold(figures: SessionFigures, what: str) -> Line:
+    """The verdict where nothing had to be built, and still not all came from the cache."""
+    record = figures.sum
+    kinds: tuple[tuple[EventKind, str], ...] = (
+        ("bypass", "not cacheable"),
+        ("fallback", "eager after a failure to compile"),
+        ("limit", "eager past a recompile limit"),
+    )
+    counts = [f"{record.count(kind)} {words}" for kind, words in kinds if record.count(kind)]
+    tests = _number(len(figures.expected), "compiled test")
+    tone: Tone = "bad" if _eager(record) else "plain"
+    return Line(f"nothing cold in {tests}: {what}; {', '.join(counts) or 'no hit'}", tone)
 
 
 def _eager(record: CompileRecord) -> bool:
@@ -165,9 +181,9 @@ def _healed(outcome: Outcome) -> Iterator[Line]:
         first = f"{torn[0].path}: {torn[0].reason}"
         more = f" and {len(torn) - 1} more" if len(torn) > 1 else ""
         files = _number(len(torn), "file")
-        yield Line(
-            f"healed: {files} left torn by a killed process, now in quarantine ({first}{more})"
-        )
+        killed = any(result.killed for result in results if result)
+        by = " left torn by a killed process" if killed else " torn"
+        yield Line(f"healed: {files}{by}, now in quarantine ({first}{more})")
 
 
 def _one_way(outcome: Outcome) -> Iterator[Line]:
@@ -179,7 +195,7 @@ def _one_way(outcome: Outcome) -> Iterator[Line]:
 
 def _stored(figures: SessionFigures, outcome: Outcome) -> Iterator[Line]:
     saved = outcome.saved
-    if saved is not None and saved.status is OperationStatus.SUCCESS:
+    if saved is not None and saved.packs:  # also where not all could be saved
         # Files that no test here accounts for come from processes of the tests' own, or
         # from sessions that had no store.
         source = " compiled elsewhere," if figures.warm and saved.files > saved.refreshed else ""

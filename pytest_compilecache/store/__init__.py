@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -30,23 +31,28 @@ __all__ = [
     "open_store",
 ]
 
-# Two letters or more: C:\\cache is a folder.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NO_FOLDER = "it names no folder that could be a store"
 _REMEDY = "name a folder, or write its URL as file:///path/to/folder"
 
 
-def open_store(location: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Store:
+def open_store(
+    location: str | os.PathLike[str],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    deadline: float = math.inf,
+) -> Store:
     """The store at a place, which need not exist: it is made when it is first written to.
 
     Args:
         location: A folder, or its ``file://`` URL. ``~`` is the home directory.
         limits: What those who write to it may take.
+        deadline: When to wait for a turn no longer, by ``time.monotonic``.
 
     Raises:
         SettingsError: The place cannot be understood, or is of a kind that is not supported.
     """
-    return DirectoryStore(folder_of(location), limits)
+    return DirectoryStore(folder_of(location), limits, deadline=deadline)
 
 
 def folder_of(location: str | os.PathLike[str]) -> Path:

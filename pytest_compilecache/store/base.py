@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, Protocol, SupportsIndex, TypeAlias
 
 from pytest_compilecache.errors import StoreError
 
+LAYOUT = "v1"
 MAX_KEY = 900  # S3 takes 1024 bytes, and a bucket's own prefix comes before
-_KEY = re.compile(r"(?!tmp(?:/|$))[A-Za-z0-9_][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+_KEY = re.compile(rf"{LAYOUT}(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Store(Protocol):
     """Objects under keys, such as ``v1/some-environment/packs/<digest>.pack``.
 
     A key is made of components of ASCII letters, digits and ``._+-``, none of
-    which begins with a dot, plus or minus; the first is never ``tmp``.
+    which begins with a dot, plus or minus; the first is always ``v1``. What lies
+    beside ``v1`` is not the store's: it is neither listed, nor counted, nor touched.
 
     Promised:
         * An object is visible whole or not at all, and when ``publish`` has
@@ -146,8 +148,8 @@ class Store(Protocol):
             PartlyListedError: Some folders could not be listed; it has the rest.
 
         Args:
-            prefix: Whole components, such as ``v1/some-environment``; the empty
-                one lists everything. A prefix that does not exist holds nothing.
+            prefix: Whole components, such as ``v1/some-environment``; ``v1`` lists
+                everything. A prefix that does not exist holds nothing.
         """
 
     def open(self, key: str) -> BinaryIO:
@@ -178,9 +180,18 @@ def check_key(key: str) -> str:
         StoreError: It is none, and might lead out of the store.
     """
     if not is_key(key):
-        remedy = "names are made of letters, digits and ._+- between single slashes"
+        remedy = f"{LAYOUT}/ comes first, then letters, digits and ._+- between single slashes"
         raise StoreError(f"{key!r:.200}", "it cannot be a key in a store", remedy)
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The same prefix, when it is one.
+
+    Raises:
+        StoreError: It is none, and might lead to what is not the store's.
+    """
+    return prefix if prefix == LAYOUT else check_key(prefix)
 
 
 def is_key(key: str) -> bool:

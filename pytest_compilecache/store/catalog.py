@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,9 @@ from heapq import nlargest
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.pack import PackReader, PackSource, WrittenPack, write_pack
 from pytest_compilecache.pack.index import ENVIRONMENT_ID, check_environment, is_name
-from pytest_compilecache.store.base import ObjectMissingError, Store
+from pytest_compilecache.store.base import LAYOUT, ObjectMissingError, Store
 from pytest_compilecache.store.listing import list_readable
 
-LAYOUT = "v1"
 MAX_DESCRIPTION = 64 * 1024
 MAX_ENVIRONMENTS = 256
 MAX_NOTE = 1024
@@ -124,11 +124,14 @@ class Catalog:
             staged.file.write(reason.encode()[:MAX_NOTE])
             staged.publish(f"{self._base}/suspect/{check_name(name)}")
 
-    def suspects(self) -> set[str]:
-        """The names of the packs that somebody found damaged. A note may be wrong, or a lie."""
+    def suspects(self) -> dict[str, float]:
+        """The packs that a reader found damaged, each with the time of its note.
+
+        A note may be wrong, or a lie.
+        """
         prefix = f"{self._base}/suspect"
-        found = (each.key[len(prefix) + 1 :] for each in self.store.list(prefix))
-        return {name for name in found if is_name(name)}
+        found = ((each.key[len(prefix) + 1 :], each.modified) for each in self.store.list(prefix))
+        return {name: modified for name, modified in found if is_name(name)}
 
     def publish(
         self,
@@ -137,6 +140,7 @@ class Catalog:
         created: float,
         supersedes: Iterable[str] = (),
         max_bytes: int | None = None,
+        deadline: float = math.inf,
     ) -> WrittenPack:
         """Write files to the store as one more pack.
 
@@ -145,6 +149,8 @@ class Catalog:
             created: The time, in seconds since 1970.
             supersedes: Names of packs whose content this one holds as well.
             max_bytes: What the pack may take.
+            deadline: When to take no more sources, by ``time.monotonic``; the pack is
+                published with those that it has.
 
         Returns:
             The pack. When no source could be read, it holds no file and is not published.
@@ -161,6 +167,7 @@ class Catalog:
                 created=created,
                 supersedes=supersedes,
                 max_bytes=max_bytes,
+                deadline=deadline,
             )
             if written.index.files:
                 staged.publish(self._key(written.name))

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import ObjectMissingError, Store, StoredObject
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.store.listing import list_readable
-from pytest_compilecache.store.objects import object_of, packs_in
+from pytest_compilecache.store.listing import list_readable, object_of, packs_in
 
 _RESAVED = "prune deletes it; what it held is compiled again, and saved in another pack"
 

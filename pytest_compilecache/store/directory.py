@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -19,17 +20,19 @@ from pytest_compilecache._filesystem import kernel_locks_hold
 from pytest_compilecache.errors import StoreError
 from pytest_compilecache.limits import DEFAULT_LIMITS, Limits
 from pytest_compilecache.store.base import (
+    LAYOUT,
     Listing,
     ObjectMissingError,
     PartlyListedError,
     StoreAccessError,
     StoredObject,
     check_key,
+    check_prefix,
     is_key,
 )
 from pytest_compilecache.store.publishing import StagedObject, make_folder
 from pytest_compilecache.store.refusals import StoreFile, explained
-from pytest_compilecache.store.staging import StagedFile, sweep, temporary_name
+from pytest_compilecache.store.staging import StagedFile, staged_bytes, sweep, temporary_name
 from pytest_compilecache.store.turns import Turns
 
 _TEMPORARY = "tmp"
@@ -51,14 +54,21 @@ class DirectoryStore:
         limits: What those who write to it may take.
         kernel_locks: Whether kernel locks can be trusted there; by default its kind of
             file system tells.
+        deadline: When to wait for a turn no longer, by ``time.monotonic``.
     """
 
     def __init__(
-        self, root: Path, limits: Limits = DEFAULT_LIMITS, *, kernel_locks: bool | None = None
+        self,
+        root: Path,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        kernel_locks: bool | None = None,
+        deadline: float = math.inf,
     ) -> None:
         self._root = Path(os.path.abspath(root))  # noqa: PTH100  (resolve() would follow links)
         self._limits = limits
         self._kernel_locks = kernel_locks
+        self._deadline = deadline
 
     @property
     def url(self) -> str:
@@ -67,7 +77,7 @@ class DirectoryStore:
 
     def list(self, prefix: str) -> Listing:
         """All objects below a prefix, sorted by key."""
-        folder = self._path(prefix) if prefix else self._root
+        folder = self._root.joinpath(*check_prefix(prefix).split("/"))
         refused: dict[str, StoreAccessError] = {}
         with explained(folder):
             try:
@@ -171,7 +181,13 @@ class DirectoryStore:
         self._refuse_links(folder)
         make_folder(folder, folder_mode)
         limits = self._limits
-        turns = Turns(folder, limits.lock_seconds, kernel=self._trusts_locks(), mode=file_mode)
+        turns = Turns(
+            folder,
+            limits.lock_seconds,
+            kernel=self._trusts_locks(),
+            mode=file_mode,
+            deadline=self._deadline,
+        )
         stack.enter_context(turns.take("save", limits.concurrent_saves, self._root))
         if limits.store_bytes is None:
             return None
@@ -229,8 +245,8 @@ def _walk(
         return
     with entries:
         for entry in entries:
-            key = f"{prefix}/{entry.name}" if prefix else entry.name
-            if not is_key(key):  # tmp/, and what is not ours
+            key = f"{prefix}/{entry.name}"
+            if not is_key(key):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 try:
@@ -252,9 +268,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _size_of(root: Path) -> int:
-    """Bytes of all files of a store, also of those that are being written."""
-    total = 0
-    for folder, _, names in os.walk(root):
+    """Bytes of a store, and of what is being written to it; other files in its folder are not ours.
+
+    Counted by name, not by listing: a limit also holds for what cannot be a key.
+    """
+    total = staged_bytes(root / _TEMPORARY)
+    for folder, _, names in os.walk(root / LAYOUT):
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # deleted since the listing
                 total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118

@@ -120,6 +120,17 @@ def sweep(folder: Path, now: float, seconds: float, *, kernel: bool) -> None:
                     Path(entry.path).unlink()
 
 
+def staged_bytes(folder: Path) -> int:
+    """Bytes of the files that are being written, or that their writers left when they died."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):  # published since the listing
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
 def _is_orphan(path: str) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -2,13 +2,14 @@
 
 A kernel lock is never taken from its owner and ends with it. Where kernel locks
 cannot be trusted, as on network file systems, a turn is a lease: an owner that
-was silent for its duration loses it, and what he publishes afterwards is
+was silent for its duration loses it, and what it publishes afterwards is
 published all the same.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import time
@@ -42,13 +43,23 @@ class Turns:
         seconds: How long a turn is waited for, and how long an owner of a lease may be silent.
         kernel: Whether kernel locks can be trusted there.
         mode: The mode of the locks.
+        deadline: When to wait no longer in any case, by ``time.monotonic``.
     """
 
-    def __init__(self, folder: Path, seconds: float, *, kernel: bool, mode: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float,
+        *,
+        kernel: bool,
+        mode: int,
+        deadline: float = math.inf,
+    ) -> None:
         self._folder = folder
         self._seconds = seconds
         self._kernel = kernel
         self._mode = mode
+        self._deadline = deadline
 
     @contextlib.contextmanager
     def take(self, name: str, count: int, subject: object) -> Iterator[None]:
@@ -63,9 +74,10 @@ class Turns:
             StoreBusyError: None came free in time.
             OSError: The locks cannot be made.
         """
-        held = self._wait([f"{name}-{number}.lock" for number in range(count)])
+        seconds = max(min(self._waits(), self._deadline - time.monotonic()), 0)
+        held = self._wait([f"{name}-{number}.lock" for number in range(count)], seconds)
         if held is None:
-            reason = f"{count} others write to it, and none has finished in {self._waits():g} s"
+            reason = f"{count} others write to it, and none has finished in {seconds:.3g} s"
             raise StoreBusyError(subject, reason, "save later, or raise MAX_CONCURRENT_SAVES")
         try:
             yield
@@ -73,12 +85,12 @@ class Turns:
             with contextlib.suppress(OSError):  # a lease that was lost, or a full disk
                 held.release()
 
-    def _wait(self, names: list[str]) -> BaseFileLock | None:
+    def _wait(self, names: list[str], seconds: float) -> BaseFileLock | None:
         from filelock import LeaseSettingsMismatch, Timeout  # noqa: PLC0415
 
         # Kept while waiting: a lease tells from its own observations that an owner is silent.
         locks: dict[str, BaseFileLock] = {}
-        deadline = time.monotonic() + self._waits()
+        deadline = time.monotonic() + seconds
         pause = _POLL_SECONDS[0]
         while True:
             for name in names:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pytest_compilecache.errors import PackError, StoreError
 from pytest_compilecache.store.base import Store
 from pytest_compilecache.store.catalog import Catalog
-from pytest_compilecache.store.listing import environment_of, list_readable
-from pytest_compilecache.store.objects import KnownObject, packs_in
+from pytest_compilecache.store.listing import KnownObject, environment_of, list_readable, packs_in
 
 _COPIED_AT_ONCE = 1024 * 1024
 

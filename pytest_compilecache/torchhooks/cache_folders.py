@@ -45,9 +45,10 @@ def keep_entries_apart(
         class_name: The cache.
         folder: Names the folder, at each use.
     """
+    cache = loaded(module, class_name)
 
     def make(original: Any) -> Any:
-        find = getattr(original, "__func__", original)
+        find = original.__get__(None, cache)  # a static method, or one of the class
 
         def apart() -> str:
             place = Path(find())
@@ -55,7 +56,7 @@ def keep_entries_apart(
 
         return staticmethod(apart)
 
-    patches.wrap(loaded(module, class_name), "_get_tmp_dir", make)
+    patches.wrap(cache, "_get_tmp_dir", make)
 
 
 def clear_inductor_memory() -> None:

@@ -128,16 +128,18 @@ class IsaPart:
         self._probed = False
         self._lock = threading.RLock()
 
-    def __call__(self) -> str:
-        """The part; the first call builds and loads torch's probe libraries.
+    def __call__(self) -> str | None:
+        """The part, or None where torch cannot pick, as without a C++ compiler.
 
-        Torch picks anew for every kernel, by a variable that a test may change.
+        The first call builds and loads torch's probe libraries. Torch picks anew for every
+        kernel, by a variable that a test may change.
         """
         with self._lock:
             if not self._probed:
                 self._probe()
                 self._probed = True
-            return f"+isa={picked_isa() or 'unknown'}"
+            picked = picked_isa()
+            return None if picked is None else f"+isa={picked}"
 
     def _probe(self) -> None:
         probe = probe_isa()
@@ -188,7 +190,7 @@ def probe_isa() -> IsaProbe | None:
 
 
 def picked_isa() -> str | None:
-    """The vector instructions that torch picks now, whatever a test has patched.
+    """The vector instructions that torch picks now, or None where it cannot.
 
     An option ``cpp.simdlen`` is left out: torch's keys contain it, and a part that
     followed it would depend on which test came first.
@@ -197,8 +199,11 @@ def picked_isa() -> str | None:
     config = sys.modules.get("torch._inductor.config")
     if pick is None or config is None:
         return None
-    with config.patch({"cpp.simdlen": None}):
-        return str(pick())
+    try:
+        with config.patch({"cpp.simdlen": None}):
+            return str(pick())
+    except Exception:  # noqa: BLE001  (it says the same when it compiles, and then it matters)
+        return None
 
 
 def _isas_of_this_cpu(module: Any) -> list[Any]:

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+# The name under which what torch.compile wraps a module in holds that module.
+WRAPPED = "_orig_mod"
+
 
 def original_of(compiled: Any) -> Any:
     """The module or function that ``torch.compile`` was given, or None where it made none."""
     if is_wrapper(compiled):
-        return compiled._orig_mod  # noqa: SLF001
+        return getattr(compiled, WRAPPED)
     return getattr(compiled, "_torchdynamo_orig_callable", None)
 
 
 def is_wrapper(compiled: Any) -> bool:
     """Whether it is what ``torch.compile`` wraps a module in."""
-    return "_orig_mod" in getattr(compiled, "_modules", ())
+    return WRAPPED in getattr(compiled, "_modules", ())
 
 
 def mark_wrapper(function: Any) -> None:
@@ -29,6 +32,11 @@ def mark_wrapper(function: Any) -> None:
 def compiles_itself(module: Any) -> bool:
     """Whether ``Module.compile`` was called on the module."""
     return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_dynamos(error: Exception) -> bool:
+    """Whether Dynamo raised the error, which it also does in place of an error of the code."""
+    return type(error).__module__ == "torch._dynamo.exc"
 
 
 def base_of(tensor: Any) -> Any:
@@ -60,7 +68,7 @@ def draws_eager_random_numbers() -> bool:
 
 def mode_options(mode: str | None) -> dict[str, Any]:
     """Inductor's options that a mode stands for."""
-    import torch  # noqa: PLC0415  (whoever compiles has it loaded)
+    import torch  # noqa: PLC0415  (loaded already wherever something is compiled)
 
     if mode is None:
         return {}

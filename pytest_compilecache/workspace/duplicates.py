@@ -41,23 +41,31 @@ class Entries:
     """
 
     def __init__(self, files: Mapping[str, WorkspaceFile]) -> None:
-        self._of_key: dict[str, list[tuple[str, Path]]] = {}
+        self._files = files
+        self._of_key: dict[str, list[tuple[str, Path]]] | None = None
         self._meanings: dict[str, bytes | None] = {}
         self._left = _MAX_COMPARED
-        for path, file in files.items():
-            if cache_key_of(path) is not None:
-                self.add(path, file.location)
 
     def add(self, path: str, location: Path) -> None:
         """Add a file, which is ignored unless it is an entry."""
         key = cache_key_of(path)
         if key is not None:
-            self._of_key.setdefault(key, []).append((path, location))
+            self._by_key().setdefault(key, []).append((path, location))
 
     def has_siblings(self, path: str) -> bool:
         """Whether there are other entries of the same key."""
-        others = self._of_key.get(cache_key_of(path) or "", ())
+        key = cache_key_of(path)
+        others = self._by_key().get(key, ()) if key is not None else ()
         return any(other != path for other, _ in others)
+
+    def _by_key(self) -> dict[str, list[tuple[str, Path]]]:
+        if self._of_key is None:  # not before it is asked for: most sessions have nothing new
+            self._of_key = {}
+            for path, file in self._files.items():
+                key = cache_key_of(path)
+                if key is not None:
+                    self._of_key.setdefault(key, []).append((path, file.location))
+        return self._of_key
 
     def twin_of(self, path: str, content: bytes) -> str | None:
         """Another entry that says the same, or None.
@@ -69,7 +77,7 @@ class Entries:
         said = self._meaning(path, content)
         if said is None:
             return None
-        for other, location in self._of_key.get(cache_key_of(path) or "", ()):
+        for other, location in self._by_key().get(cache_key_of(path) or "", ()):
             if other != path and self._meaning_at(other, location) == said:
                 return other
         return None

@@ -7,28 +7,23 @@ areas of other names. It never takes over a folder that it cannot tell who fille
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_compilecache.errors import WorkspaceError
+from pytest_compilecache.places import check_way, claim
 from pytest_compilecache.workspace.place import (
     Workspace,
-    check_way,
     choose_workspace,
-    claim,
+    torch_default,
     why_foreign,
 )
 
 HEADERS = "precompiled_headers"
 INDUCTOR, VLLM = "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT"
-# Where getpass looks, before it asks the system's user database.
-_NAMES_OF_USER = ("LOGNAME", "USER", "LNAME", "USERNAME")
-_UNSAFE_IN_NAMES = str.maketrans(dict.fromkeys('\\/:*?"<>|', "_"))
 _COMPILED_BY_VLLM = "torch_compile_cache"
 
 
@@ -71,8 +66,10 @@ def choose_for_child(
         environ: The user's variables. The folders that they name are honoured.
     """
     places = places_of_child(root, environment_id, environ)
-    refused = _refusals(environment_id, headers=places.headers, vllm=places.vllm)
-    return replace(places, refused=refused)
+    areas = {"headers": places.headers, "vllm": places.vllm}
+    if environ.get(INDUCTOR):  # it is followed, whatever lies in it
+        areas["unguarded"] = _absolute(environ[INDUCTOR])
+    return _without_refused(places, environment_id, areas)
 
 
 def choose_for_neighbour(
@@ -86,12 +83,16 @@ def choose_for_neighbour(
         environ: The variables of the command.
     """
     places = places_of_neighbour(root, environment_id, environ)
-    inductor = places.inductor
-    refused = _refusals(
-        environment_id, unguarded=inductor, headers=places.headers, vllm=places.vllm
-    )
+    areas = {"unguarded": places.inductor, "headers": places.headers, "vllm": places.vllm}
+    return _without_refused(places, environment_id, areas)
+
+
+def _without_refused(
+    places: ForeignWorkspace, environment_id: str, areas: Mapping[str, Path]
+) -> ForeignWorkspace:
+    refused = _refusals(environment_id, **areas)
     # What is refused is not even locked in: it may belong to another user.
-    used = places.root / "inductor" if "unguarded" in dict(refused) else inductor
+    used = places.root / "inductor" if "unguarded" in dict(refused) else places.inductor
     return replace(places, inductor=used, refused=refused)
 
 
@@ -103,7 +104,7 @@ def places_of_child(
     named = environ.get(VLLM)
     vllm = _absolute(named) if named else base.root / "vllm"
     headers = torch_default(environ) / HEADERS
-    return ForeignWorkspace(base.root, base.inductor, headers, base.note, vllm)
+    return ForeignWorkspace(base.root, base.inductor, headers, "", vllm)
 
 
 def places_of_neighbour(
@@ -130,21 +131,6 @@ def drop_entries(workspace: ForeignWorkspace) -> None:
     for area, folder in workspace.areas():
         for name in folders.get(area, ()):
             shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def torch_default(environ: Mapping[str, str]) -> Path:
-    """Where torch keeps its artifacts when nobody says anything, and its headers always."""
-    return Path(tempfile.gettempdir()) / f"torchinductor_{_user(environ)}"
-
-
-def _user(environ: Mapping[str, str]) -> str:
-    names = (environ.get(name) for name in _NAMES_OF_USER)
-    name = next(filter(None, names), None)
-    try:
-        name = name or getpass.getuser()
-    except (KeyError, ImportError, OSError):
-        name = f"uid_{os.getuid()}"
-    return name.translate(_UNSAFE_IN_NAMES)
 
 
 def _vllm_default(environ: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from pytest_compilecache.workspace.ledger import Ledger
 from pytest_compilecache.workspace.place import Workspace
-from pytest_compilecache.workspace.scan import WorkspaceFile, scan
+from pytest_compilecache.workspace.scan import WorkspaceFile, walk
+from pytest_compilecache.workspace.sharing import forget_killed
 from pytest_compilecache.workspace.whole import is_probe, why_torn
 
 _QUARANTINE_DAYS = 7
@@ -44,48 +46,71 @@ class Healed:
 
     Attributes:
         whole: The artifacts that may be used and saved, by their name in a pack.
+        ledger: What is known of them.
         torn: What was moved to quarantine.
         busy: Torn-looking files that a live process is writing.
+        unjudged: Files that there was no time to look at.
         twins: Entries that are not needed, each with the one that says the same.
+        killed: Whether a process that used the workspace is known to have been killed since
+            the last look. Only then may it be said that a killed process left a torn file:
+            a first session has none, nor has one where no kernel locks can be had.
+        bytes: What the workspace holds at most, of what may be evicted.
     """
 
     whole: dict[str, WorkspaceFile]
+    ledger: Ledger
     torn: tuple[TornFile, ...] = ()
     busy: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
     twins: Mapping[str, str] = field(default_factory=dict)
+    killed: bool = False
+    bytes: int = 0
 
 
-def heal(workspace: Workspace) -> Healed:
+def heal(workspace: Workspace, deadline: float = math.inf) -> Healed:
     """Judge what is new in the workspace and move torn files to quarantine.
+
+    Args:
+        workspace: The workspace.
+        deadline: When to look at no more files, by ``time.monotonic``.
 
     Raises:
         OSError: A folder of the workspace cannot be read or written.
     """
     ledger = Ledger.load(workspace)
-    whole: dict[str, WorkspaceFile] = {}
+    found = walk(workspace)
+    whole = dict(found.files)
     torn: list[TornFile] = []
     busy: list[str] = []
-    temporary: list[str] = []
-    for path, file in scan(workspace, temporary).items():
+    unjudged: list[str] = []
+    for path, file in found.files.items():
         if ledger.knows(file):
-            whole[path] = file
+            continue
+        if time.monotonic() >= deadline:
+            unjudged.append(path)
+            del whole[path]
             continue
         try:
             reason = why_torn(file.location)
         except FileNotFoundError:
-            continue  # gone since the scan
+            del whole[path]  # gone since the scan
+            continue
         if reason is None:
-            whole[path] = file
             ledger.add(file)
-        elif _set_aside(workspace, file):
+            continue
+        del whole[path]
+        if _set_aside(workspace, file):
             torn.append(TornFile(path, reason, is_probe(file.location)))
         else:
             busy.append(path)
-    _set_aside_temporary_files(workspace, temporary)
+    _set_aside_temporary_files(workspace, found.temporary)
     _empty_old_quarantine(workspace)
     ledger.save(whole)
     twins = {path: twin for path, twin in ledger.twins.items() if twin in whole}
-    return Healed(whole, tuple(torn), tuple(busy), twins)
+    killed = forget_killed(found.marks)
+    return Healed(
+        whole, ledger, tuple(torn), tuple(busy), tuple(unjudged), twins, killed, found.bytes
+    )
 
 
 def _set_aside(workspace: Workspace, file: WorkspaceFile) -> bool:

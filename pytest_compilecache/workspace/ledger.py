@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_compilecache.workspace.place import Workspace, write_atomically
 from pytest_compilecache.workspace.scan import WorkspaceFile
@@ -24,13 +25,13 @@ class Ledger:
 
     Attributes:
         path: Where it is kept.
-        seen: Size and time of change of each file.
+        seen: Size and time of change of each file, as a list of two.
         twins: Entries that are not needed, each with the one that says the same.
         changed: Whether it has to be written.
     """
 
     path: Path
-    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
     twins: dict[str, str] = field(default_factory=dict)
     changed: bool = False
 
@@ -44,23 +45,26 @@ class Ledger:
             text = json.loads(path.read_bytes())
             if text["version"] != _VERSION or text["boot"] != _boot():
                 return cls(path)
-            seen = {str(key): (int(a), int(b)) for key, (a, b) in text["files"].items()}
-            return cls(path, seen, {str(a): str(b) for a, b in text["twins"].items()})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            seen, twins = text["files"], text["twins"]
+        except (OSError, ValueError, KeyError, TypeError):
             return cls(path)
+        if not (isinstance(seen, dict) and isinstance(twins, dict)):
+            return cls(path)
+        # What stands in it is not looked at: anything but the right list is a file not known.
+        return cls(path, seen, {a: b for a, b in twins.items() if isinstance(b, str)})
 
     def knows(self, file: WorkspaceFile) -> bool:
         """Whether the file was found whole as it is now."""
-        return self.seen.get(file.path) == (file.size, file.modified)
+        return bool(self.seen.get(file.path) == [file.size, file.modified])
 
     def add(self, file: WorkspaceFile) -> None:
         """Note that the file is whole."""
-        self.seen[file.path] = (file.size, file.modified)
+        self.seen[file.path] = [file.size, file.modified]
         self.changed = True
 
     def add_restored(self, path: str, size: int, modified: int) -> None:
         """Note that a file was written whole, its digest checked."""
-        self.seen[path] = (size, modified)
+        self.seen[path] = [size, modified]
         self.changed = True
 
     def add_twin(self, path: str, twin: str) -> None:
@@ -87,7 +91,7 @@ class Ledger:
             return
         self._write({path: self.seen[path] for path in present if path in self.seen})
 
-    def _write(self, files: Mapping[str, tuple[int, int]]) -> None:
+    def _write(self, files: Mapping[str, Any]) -> None:
         twins = {path: twin for path, twin in self.twins.items() if twin in files}
         values = {"version": _VERSION, "boot": _boot(), "files": files, "twins": twins}
         content = json.dumps(values, separators=(",", ":"))

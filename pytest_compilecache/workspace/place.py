@@ -1,23 +1,21 @@
-"""Where a workspace lies, and whether its folders may be trusted. It writes no artifact."""
+"""Where a workspace lies, and which environment made it. It writes no artifact."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.places import user_cache_folder
+from pytest_compilecache.places import check_way, claim, user_cache_folder
 
 STAMP = "compilecache-environment"
-CHOOSE_ANOTHER_PLACE = (
-    "choose another place with --compilecache-dir or COMPILECACHE_DIR; "
-    "in a server, with LOCAL_WORK_DIR"
-)
-_PRIVATE = 0o700
+# Where getpass looks, before it asks the system's user database.
+_NAMES_OF_USER = ("LOGNAME", "USER", "LNAME", "USERNAME")
+_UNSAFE_IN_NAMES = str.maketrans(dict.fromkeys('\\/:*?"<>|', "_"))
+USE_MARK = "in-use-"  # how the names of marks begin; see ``sharing``
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +26,14 @@ class Workspace:
         root: Ours: state, quarantine and, by default, everything below.
         inductor: What ``TORCHINDUCTOR_CACHE_DIR`` names; Triton's folder is inside.
         headers: The precompiled headers.
-        note: Why the folder is not the one that the user named, or empty.
+        unshared: Why the folder that the user named is followed and otherwise left alone:
+            nothing is restored to it, saved from it, healed or evicted. Empty where it is ours.
     """
 
     root: Path
     inductor: Path
     headers: Path
-    note: str = ""
+    unshared: str = ""
 
     @property
     def state(self) -> Path:
@@ -48,11 +47,12 @@ class Workspace:
 
     def areas(self) -> tuple[tuple[str, Path], ...]:
         """The folders whose files travel, each with its name in a pack."""
-        return (("inductor", self.inductor), ("headers", self.headers))
+        headers = ("headers", self.headers)
+        return (headers,) if self.unshared else (("inductor", self.inductor), headers)
 
     def stamped(self) -> tuple[Path, ...]:
         """The folders that say which environment made them."""
-        return (self.inductor, self.state)
+        return (self.state,) if self.unshared else (self.inductor, self.state)
 
     def of_whole_folders(self) -> tuple[Path, ...]:
         """Folders of ours in which each folder is of use only as a whole."""
@@ -89,21 +89,17 @@ def choose_workspace(root: Path, environment_id: str, user_directory: str | None
     Args:
         root: The folder of all workspaces.
         environment_id: The environment.
-        user_directory: A ``TORCHINDUCTOR_CACHE_DIR`` that the user set. It is
-            honoured, but what another environment (or nobody knows who) put
-            there is not used: a folder inside takes its place.
+        user_directory: A ``TORCHINDUCTOR_CACHE_DIR`` that the user set. It is followed; where
+            it holds artifacts of another environment, or of none that is known, it is left
+            alone otherwise.
     """
     own = root / "v1" / environment_id
     if user_directory is None:
         return Workspace(own, own / "inductor", own / "headers")
     named = Path(os.path.abspath(user_directory))  # noqa: PTH100  (resolve() would follow links)
     reason = why_foreign(named, environment_id)
-    if reason is None:
-        return Workspace(own, named, own / "headers")
-    inside = named / f"compilecache-{environment_id}"
-    return Workspace(
-        own, inside, own / "headers", f"{named} {reason}; {inside.name} inside is used"
-    )
+    unshared = f"{named} {reason}, so nothing is restored to it or saved from it" if reason else ""
+    return Workspace(own, named, own / "headers", unshared)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -144,67 +140,22 @@ def why_foreign(
     return None if made_by == environment_id else f"belongs to environment {made_by[:80]}"
 
 
-def check_way(folder: Path) -> None:
-    """Refuse a place that somebody else could replace by one of his own.
-
-    Raises:
-        WorkspaceError: Somebody else could.
-    """
-    for each in (folder, *folder.parents):
-        reason = _why_replaceable(each, above=each != folder)
-        if reason:
-            raise WorkspaceError(folder, reason, CHOOSE_ANOTHER_PLACE)
+def torch_default(environ: Mapping[str, str]) -> Path:
+    """Where torch keeps its artifacts when nobody says anything, and its headers always."""
+    return Path(tempfile.gettempdir()) / f"torchinductor_{_user(environ)}"
 
 
-def _why_replaceable(folder: Path, *, above: bool) -> str:
-    """Why others could replace what lies behind this name, or empty."""
+def _user(environ: Mapping[str, str]) -> str:
+    names = (environ.get(name) for name in _NAMES_OF_USER)
+    name = next(filter(None, names), None)
     try:
-        link, status = folder.lstat(), folder.stat()
-    except OSError:
-        return ""  # made later, or refused with a reason
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.getuid()):
-        return f"{folder} is a link of user {link.st_uid}, who could lead it elsewhere"
-    if above and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return f"lies in {folder}, where everybody can replace it"
-    return ""
+        name = name or _from_the_system()
+    except (KeyError, ImportError, OSError):
+        name = f"uid_{os.getuid()}"
+    return name.translate(_UNSAFE_IN_NAMES)
 
 
-def make_private_folders(folder: Path) -> None:
-    """Make a folder and its parents; mkdir(parents=True) gives the parents the umask's mode."""
-    if not folder.is_dir():
-        make_private_folders(folder.parent)
-        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+def _from_the_system() -> str:
+    import getpass  # noqa: PLC0415  (3 ms, and the variables nearly always tell)
 
-
-def claim(folder: Path) -> None:
-    """Make a folder that only this user can write to, or check that it is one.
-
-    Raises:
-        WorkspaceError: It cannot be made, is not this user's, or others can write to it.
-    """
-    try:
-        make_private_folders(folder)
-        status = folder.stat()
-    except OSError as error:
-        raise WorkspaceError(
-            folder,
-            f"cannot be made: {error.strerror or error}",
-            CHOOSE_ANOTHER_PLACE,
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        # Torch would fail to compile there, where without us it would not.
-        raise WorkspaceError(folder, "cannot be written to", CHOOSE_ANOTHER_PLACE)
-    if not hasattr(os, "getuid"):
-        return
-    if status.st_uid != os.getuid():
-        raise WorkspaceError(
-            folder,
-            f"belongs to user {status.st_uid}, who could plant machine code there",
-            CHOOSE_ANOTHER_PLACE,
-        )
-    if stat.S_IMODE(status.st_mode) & 0o022:
-        raise WorkspaceError(
-            folder,
-            "others can write to it, and so run code here",
-            f"chmod go-w {folder}",
-        )
+    return getpass.getuser()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
-from operator import attrgetter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_compilecache.workspace.place import STAMP, Workspace
+from pytest_compilecache.workspace.place import STAMP, USE_MARK, Workspace
 
 # locks/ is about processes, not artifacts. dynamo/ is profile-guided state:
 # carried to another session, it makes a warm run compile again.
@@ -25,20 +24,18 @@ _SKIPPED_FOLDERS = {
 }
 # vLLM's folder also holds what belongs to the machine, such as which GPUs are connected.
 _KEPT_FOLDERS = {"vllm": frozenset({"torch_compile_cache", "modelinfos"})}
-_TEMPORARY = ".tmp"
-_BY_NAME = attrgetter("name")
-_SKIPPED_SUFFIXES = (".lock", ".tmp", ".o", ".pid")
+# Of these areas' skipped folders, eviction takes these.
+_EVICTED_THOUGH_SKIPPED = frozenset({"dynamo", "fxgraph", "aotautograd", "guarded"})
+_TEMPORARY, _OBJECT = ".tmp", ".o"
+_UNFINISHED = (".lock", _TEMPORARY, ".pid")
+_SKIPPED_SUFFIXES = (*_UNFINISHED, _OBJECT)
 
 
 class WorkspaceFile(NamedTuple):
     """One artifact as a stat call saw it; a frozen dataclass takes four times as long to make.
 
-    Attributes:
-        path: Its name in a pack: the area, then the path below it.
-        where: Where it lies.
-        size: In bytes.
-        modified: In nanoseconds.
-        accessed: In nanoseconds.
+    Times are in nanoseconds. ``path`` is its name in a pack: the area, then the path below it;
+    ``where`` is its place on the disk.
     """
 
     path: str
@@ -53,6 +50,28 @@ class WorkspaceFile(NamedTuple):
         return Path(self.where)
 
 
+@dataclass(slots=True)
+class Found:
+    """What one walk through a workspace found.
+
+    Attributes:
+        files: The artifacts by their name in a pack.
+        temporary: Places of files that were to be renamed, left or in use.
+        marks: Places of the marks of processes that use the workspace, or did (see `sharing`).
+        other_bytes: Bytes of what is no artifact and may be evicted; at least all of them.
+    """
+
+    files: dict[str, WorkspaceFile] = field(default_factory=dict)
+    temporary: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    other_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the workspace holds at most, of what may be evicted."""
+        return self.other_bytes + sum(file.size for file in self.files.values())
+
+
 def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, WorkspaceFile]:
     """All artifacts of the workspace by their name in a pack.
 
@@ -60,12 +79,27 @@ def scan(workspace: Workspace, temporary: list[str] | None = None) -> dict[str, 
         workspace: The workspace.
         temporary: Gets the places of files that were to be renamed, left or in use.
     """
-    found: dict[str, WorkspaceFile] = {}
-    left: list[str] = [] if temporary is None else temporary
+    found = walk(workspace)
+    if temporary is not None:
+        temporary += found.temporary
+    return found.files
+
+
+def walk(workspace: Workspace) -> Found:
+    """Look once at everything in the workspace.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    found = Found(other_bytes=_bytes_below(str(workspace.quarantine)))
     for area, folder in workspace.areas():
-        _walk(str(folder), area, found, left, top=True)
+        _walk(area, str(folder), found)
     with contextlib.suppress(FileNotFoundError), os.scandir(workspace.state) as entries:
-        left.extend(entry.path for entry in entries if entry.name.endswith(_TEMPORARY))
+        for entry in entries:
+            if entry.name.endswith(_TEMPORARY):
+                found.temporary.append(entry.path)
+            elif entry.name.startswith(USE_MARK):
+                found.marks.append(entry.path)
     return found
 
 
@@ -78,37 +112,60 @@ def is_artifact(path: str) -> bool:
     return not (_is_skipped_folder if rest else _is_skipped_file)(area, first)
 
 
-def _walk(
-    folder: str,
-    prefix: str,
-    found: dict[str, WorkspaceFile],
-    temporary: list[str],
-    *,
-    top: bool = False,
-) -> None:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=_BY_NAME)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        name, path = entry.name, f"{prefix}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            if not (top and _is_skipped_folder(prefix, name)):
-                _walk(entry.path, path, found, temporary)
-            continue
-        if name.endswith(_TEMPORARY):
-            temporary.append(entry.path)
-        if name.endswith(_SKIPPED_SUFFIXES) or (top and _is_skipped_file(prefix, name)):
-            continue
+def _walk(area: str, root: str, found: Found) -> None:
+    # One loop with few calls: ten thousand files lie in five thousand folders.
+    files, length = found.files, len(root)
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        top = folder is root
         try:
-            status = entry.stat(follow_symlinks=False)
+            entries = os.scandir(folder)
         except FileNotFoundError:
-            continue  # renamed by torch between the listing and now
-        if stat.S_ISREG(status.st_mode):
-            found[path] = WorkspaceFile(
-                path, entry.path, status.st_size, status.st_mtime_ns, status.st_atime_ns
-            )
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not (top and _is_skipped_folder(area, entry.name)):
+                        folders.append(entry.path)
+                    elif entry.name in _EVICTED_THOUGH_SKIPPED:
+                        found.other_bytes += _bytes_below(entry.path)
+                elif (
+                    entry.name.endswith(_SKIPPED_SUFFIXES)
+                    or not entry.is_file(follow_symlinks=False)
+                    or (top and _is_skipped_file(area, entry.name))
+                ):
+                    _note_other(entry, found)
+                else:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # renamed by torch between the listing and now
+                    where = entry.path
+                    path = area + where[length:]
+                    files[path] = WorkspaceFile(
+                        path, where, status.st_size, status.st_mtime_ns, status.st_atime_ns
+                    )
+
+
+def _note_other(entry: os.DirEntry[str], found: Found) -> None:
+    if entry.name.endswith(_TEMPORARY):
+        found.temporary.append(entry.path)
+    elif not entry.name.endswith(_UNFINISHED):
+        with contextlib.suppress(FileNotFoundError):
+            found.other_bytes += entry.stat(follow_symlinks=False).st_size
+
+
+def _bytes_below(folder: str) -> int:
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # gone since the listing
+                if entry.is_dir(follow_symlinks=False):
+                    total += _bytes_below(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _is_skipped_folder(area: str, name: str) -> bool:

@@ -1,40 +1,38 @@
 """Says to other processes that this one uses a workspace, by a shared kernel lock.
 
-The lock is never taken from its owner and ends with it, however it ends. Whoever
+The lock is never taken from its owner and ends with it, however it ends. A process that
 wants to delete takes the same lock exclusively, without waiting, or does not delete.
+Beside the lock, each process has a mark of its own in the workspace, which it removes when
+it releases the workspace or exits: a mark without an owner tells of one that was killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from types import TracebackType
 
 from pytest_compilecache._filesystem import filesystem_of
 from pytest_compilecache.errors import WorkspaceError
-from pytest_compilecache.workspace.place import CHOOSE_ANOTHER_PLACE, Workspace
-
-try:
-    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
-except ImportError:  # Windows
-    LOCK_EX = LOCK_NB = LOCK_SH = 0  # type: ignore[misc]
-
-    def flock(_descriptor: int, _operation: int) -> None:  # type: ignore[misc]
-        """Refuse, as a file system without locks does."""
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-
+from pytest_compilecache.places import CHOOSE_ANOTHER_PLACE
+from pytest_compilecache.workspace.place import USE_MARK, Workspace
 
 SHARING_LOCK = "sharing.lock"
 EVICTING_LOCK = "evicting.lock"
+RESTORING_LOCK = "restore.lock"
 
-_WAIT_SECONDS = 30.0
+# Both are waited for inside `import torch`.
+EVICTOR_SECONDS = 5.0
+RESTORER_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+_BETWEEN_CREATION_AND_LOCK_SECONDS = 1.0
 _MAX_REPLACEMENTS = 100
-_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class SharedWorkspace:
@@ -44,7 +42,7 @@ class SharedWorkspace:
         - While it is held, no process evicts anything from the workspace, however
           long this one is stopped or how busy the machine is.
         - A process that is killed holds nothing, from the moment of its death.
-        - Trouble is told by `reason` and never raised; without a lock the workspace
+        - An error is never raised; `reason` says it. Without a lock the workspace
           is used all the same, and eviction by others may then turn hits into misses.
 
     Does not promise:
@@ -68,13 +66,14 @@ class SharedWorkspace:
     """
 
     def __init__(
-        self, workspace: Workspace, environment_id: str, wait_seconds: float = _WAIT_SECONDS
+        self, workspace: Workspace, environment_id: str, wait_seconds: float = EVICTOR_SECONDS
     ) -> None:
         self.reason = ""
         self._workspace = workspace
         self._environment_id = environment_id
         self._wait_seconds = wait_seconds
         self._locks: list[_Lock] = []
+        self._remove_mark: Callable[[], object] | None = None
 
     @property
     def held(self) -> bool:
@@ -104,6 +103,9 @@ class SharedWorkspace:
             lock = self._locks.pop()
             lock.touch()  # unused workspaces are told by the age of the lock's file
             lock.close()
+        if self._remove_mark is not None:
+            self._remove_mark()
+            self._remove_mark = None
 
     def __enter__(self) -> SharedWorkspace:  # noqa: PYI034  (Self came with Python 3.11)
         self.acquire()
@@ -141,7 +143,61 @@ class SharedWorkspace:
             raise
         for lock in self._locks:
             lock.touch()
+        if self.held:
+            self._remove_mark = _mark_use(self, self._workspace)
         return self.held
+
+
+def _mark_use(user: SharedWorkspace, workspace: Workspace) -> Callable[[], object] | None:
+    """Make the mark of a process that uses a workspace; returns what removes it, also at exit."""
+    path = workspace.state / f"{USE_MARK}{os.getpid()}-{os.urandom(6).hex()}"
+    with contextlib.suppress(OSError):
+        if (lock := _try_lock(path, exclusive=True)) is not None:
+            return weakref.finalize(user, _remove_mark, path, lock, os.getpid())
+    return None
+
+
+def _remove_mark(path: Path, lock: _Lock, owner: int) -> None:
+    if os.getpid() == owner:  # and not a forked child, which has the same finalizer
+        with contextlib.suppress(OSError):
+            path.unlink()
+    lock.close()
+
+
+def forget_killed(marks: Iterable[str]) -> bool:
+    """Remove the marks whose processes ended without doing so; whether there was one."""
+    killed = False
+    for path in map(Path, marks):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime < _BETWEEN_CREATION_AND_LOCK_SECONDS:
+                continue
+            if (lock := _try_lock(path, exclusive=False)) is not None:
+                killed = True
+                path.unlink(missing_ok=True)
+                lock.close()
+    return killed
+
+
+@contextlib.contextmanager
+def restoring_turn(workspace: Workspace, seconds: float = RESTORER_SECONDS) -> Iterator[None]:
+    """Let one process restore a workspace while the others that need it wait. It never fails.
+
+    A process that waited in vain goes on: restoring beside another one costs time only.
+
+    Args:
+        workspace: The workspace.
+        seconds: How long to wait for the process that restores, which may hang on a mount.
+    """
+    # Not by filelock, which takes 10 ms to import, in each session that imports torch.
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as undo:
+        with contextlib.suppress(OSError):  # there are no locks here: what follows is safe without
+            while not (locks := try_locks(workspace, RESTORING_LOCK, exclusive=True)):
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+            undo.callback(_close, locks)
+        yield
 
 
 @contextlib.contextmanager
@@ -255,7 +311,7 @@ class _Lock:
 
 def _lock_files(workspace: Workspace, name: str) -> Iterator[Path]:
     yield workspace.state / name
-    if not workspace.inductor.is_relative_to(workspace.root):
+    if not (workspace.unshared or workspace.inductor.is_relative_to(workspace.root)):
         # Sessions with other roots may use the folder that the user named; their
         # state folders, and so their locks, are not ours.
         locks = workspace.inductor / "locks"

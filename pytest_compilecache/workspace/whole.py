@@ -18,7 +18,6 @@ from pytest_compilecache._filesystem import open_unnoticed
 
 _ELF_MAGIC = b"\x7fELF"
 _ELF_IDENTITY = 16
-_MACH_O_MAGICS = frozenset({b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"})
 _SHT_NOBITS = 8
 _MAX_SECTIONS = 65_535
 _PROBE_SOURCE = 4096
@@ -62,8 +61,6 @@ def _judge_for(location: Path) -> Callable[[BinaryIO, int], str | None] | None:
 
 def _judge_library(file: BinaryIO, size: int) -> str | None:
     identity = file.read(_ELF_IDENTITY)
-    if identity[:4] in _MACH_O_MAGICS:
-        return None
     if identity[:4] != _ELF_MAGIC or len(identity) < _ELF_IDENTITY:
         return "it has no ELF header"
     wide = identity[4] == 2  # noqa: PLR2004  (ELFCLASS64)

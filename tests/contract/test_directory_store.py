@@ -27,7 +27,14 @@ from pytest_compilecache.store import (  # noqa: E402
 )
 from pytest_compilecache.store.staging import StoreFullError  # noqa: E402
 from pytest_compilecache.store.turns import StoreBusyError, Turns  # noqa: E402
-from tests.contract.store_contract import KEY, StoreContract, keys, publish, read  # noqa: E402
+from tests.contract.store_contract import (  # noqa: E402
+    KEY,
+    ProcessesContract,
+    StoreContract,
+    keys,
+    publish,
+    read,
+)
 
 
 @pytest.fixture
@@ -50,14 +57,14 @@ def files_below(folder):
     return [path for path in files if path.parts[-3:-1] != ("tmp", "turns")]
 
 
-class TestContract(StoreContract):
+class TestContract(StoreContract, ProcessesContract):
     @pytest.fixture
     def store(self, tmp_path):
         return DirectoryStore(tmp_path / "some folder" / "störe")
 
 
 class TestContractWithoutHardLinks(StoreContract):
-    """File systems such as exFAT, and many FUSE mounts. Processes of their own keep their links."""
+    """File systems such as exFAT, and many FUSE mounts."""
 
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):
@@ -199,7 +206,7 @@ class TestReadOnly:
 
 class TestRoot:
     def test_reading_does_not_make_it(self, store, root):
-        store.list("")
+        store.list("v1")
         store.delete(KEY)
         with pytest.raises(ObjectMissingError):
             store.open(KEY)
@@ -429,7 +436,7 @@ class TestTrouble:
     def do_all(self, store, code, words):
         for act in (
             lambda: store.list("v1"),
-            lambda: store.list(""),
+            lambda: store.list("v1"),
             lambda: store.open(KEY),
             lambda: store.delete(KEY),
             lambda: publish(store, KEY),
@@ -454,7 +461,7 @@ class TestTrouble:
             publish(DirectoryStore(Path("/proc/store")), KEY)
 
     def test_a_file_in_place_of_a_folder_inside(self, store, root):
-        publish(store, "v1")
+        publish(store, "v1/some-environment")
         with pytest.raises(StoreAccessError) as caught:
             publish(store, KEY)
         self.check(caught, errno.ENOTDIR, "a file instead of a folder")

@@ -11,13 +11,24 @@ import pytest
 from tests.crash.prepared import Prepared
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+def in_memory() -> Iterator[Path]:
     """A folder in memory, where there is one: to sync a disk a thousand times takes minutes."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     made = Path(tempfile.mkdtemp(prefix="compilecache-crash-", dir=memory))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of the test's own."""
+    yield from in_memory()
+
+
+@pytest.fixture(scope="module")
+def shared_folder() -> Iterator[Path]:
+    """A folder for what the tests of a module only copy."""
+    yield from in_memory()
 
 
 @pytest.fixture(scope="session")

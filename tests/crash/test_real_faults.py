@@ -26,25 +26,25 @@ SAVES = ("save", "compact")
 OPERATIONS = (*SAVES, "restore", "prune")
 # Who makes the calls, the error that they can really give, and the stride of the short form.
 CALLS = {
-    "write": (OPERATIONS, "ENOSPC", 1),
+    "write": (OPERATIONS, "ENOSPC", 2),
     "fsync": (SAVES, "EIO", 1),
-    "openat": (OPERATIONS, "EMFILE", 7),
+    "openat": (OPERATIONS, "EMFILE", 13),
     "link,linkat": (SAVES, "ENOSPC", 1),
     "rename,renameat,renameat2": ((*SAVES, "restore"), "ENOSPC", 1),
     "mkdir,mkdirat": (OPERATIONS, "ENOSPC", 1),
-    "close": (OPERATIONS, "EIO", 7),
+    "close": (OPERATIONS, "EIO", 13),
     "unlink,unlinkat": ((*SAVES, "prune"), "EACCES", 1),
-    "getdents64": (OPERATIONS, "EIO", 9),
-    "read,pread64": (OPERATIONS, "EIO", 5),
+    "getdents64": (OPERATIONS, "EIO", 13),
+    "read,pread64": (OPERATIONS, "EIO", 11),
 }
 MADE_BY = [(calls, operation) for calls, (made_by, _, _) in CALLS.items() for operation in made_by]
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def site(folder: Path) -> Site:
-    """A site where every operation has something to do."""
-    site = Site(folder / "before")
+@pytest.fixture(scope="module")
+def site(shared_folder: Path) -> Site:
+    """A site where every operation has something to do; each fault meets a copy of it."""
+    site = Site(shared_folder / "before")
     for number in range(3):
         site.restore("other")
         put(site.workspace("other"), names("o", 2, first=2 * number))
@@ -106,13 +106,13 @@ class Strace:
         return self._trace.exists() and "(INJECTED)" in self._trace.read_text()
 
 
-@pytest.fixture
-def strace(prepared: Prepared, site: Site, folder: Path) -> Strace:
+@pytest.fixture(scope="module")
+def strace(prepared: Prepared, site: Site, shared_folder: Path) -> Strace:
     """A strace that works here."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    strace = Strace(prepared, folder / "trace")
-    strace.run("prune", site.copy(folder / "probe"), "openat", "EIO", "1+")
+    strace = Strace(prepared, shared_folder / "trace")
+    strace.run("prune", site.copy(shared_folder / "probe"), "openat", "EIO", "1+")
     if not strace.injected():
         pytest.skip("strace may not watch processes here")
     return strace
@@ -153,7 +153,7 @@ def test_hardly_any_files_can_be_opened(
     operation: str, prepared: Prepared, site: Site, folder: Path
 ):
     endings = []
-    for more in range(0, 12, stride(2)):
+    for more in range(0, 12, stride(4)):
         copy = site.copy(folder / "copy")
         endings.append(
             prepared.run(

@@ -39,11 +39,13 @@ class Job:
     Attributes:
         root: Its machine; nothing of it is left to the next job.
         variables: What the CI system sets.
+        stand_in: Whether a small program stands where pytest does.
         output: All that its steps printed.
     """
 
     root: Path
     variables: dict[str, str]
+    stand_in: bool = False
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -53,10 +55,16 @@ class Job:
         (self.workspace / "test_functions.py").write_text(SUITE)
         (self.workspace / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
         # All is installed already.
-        pip = self.tools / "pip"
-        pip.write_text("#!/bin/sh\nexit 0\n")
-        pip.chmod(0o755)
+        self._install("pip", "exit 0")
+        if self.stand_in:
+            python = f"PYTHONPATH={ROOT} exec {sys.executable}"
+            self._install("pytest", f'{python} -m tests.e2e.stand_in_pytest "$@"')
         install_compiler(self.tools)
+
+    def _install(self, name: str, script: str) -> None:
+        program = self.tools / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
     def run(self, script: str, variables: Mapping[str, str] | None = None) -> None:
         """Run a shell step; it must succeed."""
@@ -238,6 +246,7 @@ class GitLab:
     """GitLab CI: one folder for each key of the cache, and the artifacts of a pipeline."""
 
     root: Path
+    stand_in: bool = False
     pipelines: int = 0
 
     def pipeline(self, file: Path) -> dict[str, Job]:
@@ -266,7 +275,8 @@ class GitLab:
         number: int,
         total: str,
     ) -> Job:
-        job = Job(root, {"GITLAB_CI": "true", "CI_NODE_INDEX": str(number), "CI_NODE_TOTAL": total})
+        variables = {"GITLAB_CI": "true", "CI_NODE_INDEX": str(number), "CI_NODE_TOTAL": total}
+        job = Job(root, variables, self.stand_in)
         job.variables["CI_PROJECT_DIR"] = str(job.workspace)
         for name, text in description["variables"].items():
             job.variables[name] = text.replace("$CI_PROJECT_DIR", str(job.workspace))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -16,6 +18,24 @@ from pytest_compilecache.workspace.place import Workspace
 ENVIRONMENT = Environment({"torch": "1.0"})  # which no machine of the tests has
 
 
+PROJECT = Path(__file__).parents[2]
+
+
+@functools.cache
+def _forking() -> subprocess.Popen[str]:
+    """The process that all calls of this test session are forks of."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.forking"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.communicate)
+    return process
+
+
 class Command:
     """The command, on a machine of its own."""
 
@@ -26,15 +46,9 @@ class Command:
             folder.mkdir(mode=0o700)
         self.variables = {"LOCAL_WORK_DIR": str(self.work)}
 
-    def start(
-        self,
-        *words: object,
-        stdout: int | IO[str] = subprocess.PIPE,
-        stderr: int = subprocess.PIPE,
-        **variables: str,
-    ) -> subprocess.Popen[str]:
-        """Start it."""
-        environ = {
+    def environ(self, variables: dict[str, str]) -> dict[str, str]:
+        """The variables of the command."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "TMPDIR": str(self.work),
@@ -43,10 +57,19 @@ class Command:
             **self.variables,
             **variables,
         }
+
+    def start(
+        self,
+        *words: object,
+        stdout: int | IO[str] = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        **variables: str,
+    ) -> subprocess.Popen[str]:
+        """Start it as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "pytest_compilecache", *map(str, words)],
-            env=environ,
-            cwd=Path(__file__).parents[2],
+            env=self.environ(variables),
+            cwd=PROJECT,
             stdout=stdout,
             stderr=stderr,
             text=True,
@@ -54,11 +77,29 @@ class Command:
 
     def __call__(self, *words: object, code: int = 0, **variables: str) -> str:
         """Run it to its end, which must be this one."""
-        with self.start(*words, **variables) as process:
-            out, self.errors = process.communicate()
-        assert process.returncode == code, out + self.errors
+        if any(name.startswith("PYTHON") for name in variables):
+            with self.start(*words, **variables) as process:
+                out, self.errors = process.communicate()
+            ended = process.returncode
+        else:
+            ended, out = self._fork(*map(str, words), **variables)
+        assert ended == code, out + self.errors
         assert "Traceback" not in self.errors
         return out
+
+    def _fork(self, *words: str, **variables: str) -> tuple[int, str]:
+        places = {name: str(self.root / name) for name in ("out", "err")}
+        call = {"words": words, "environ": self.environ(variables), **places}
+        forking = _forking()
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+        forking.stdin.write(json.dumps(call) + "\n")
+        forking.stdin.flush()
+        ended = int(forking.stdout.readline())
+        out, self.errors = (Path(place).read_text() for place in places.values())
+        for place in places.values():
+            Path(place).unlink()
+        return ended, out
 
     def json(self, *words: object, code: int = 0, **variables: str) -> Any:
         """What it prints for a program."""
@@ -84,3 +125,21 @@ def damage(store: Path) -> Path:
     pack.chmod(0o600)
     pack.write_bytes(content)
     return pack
+
+
+# In the process that doctor asks torch in, an empty torch: it does not say what it picks.
+_EMPTY_TORCH = """
+import sys, types
+if "pytest_compilecache.doctor.ask_torch" in sys.orig_argv:
+    for name in ("torch", "torch._inductor", "torch._inductor.codecache",
+                 "torch._inductor.cpu_vec_isa"):
+        sys.modules[name] = types.ModuleType(name)
+"""
+
+
+def without_torch(root: Path) -> dict[str, str]:
+    """Variables with which ``doctor`` spends no time on torch's probes."""
+    folder = root / "empty-torch"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_EMPTY_TORCH)
+    return {"PYTHONPATH": str(folder)}

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "golden"
 # What differs from run to run, by the key that it stands under, and its type.
 _VARYING: Mapping[str, tuple[str, type]] = {
     "bytes": ("<bytes>", int),
+    "workspace_bytes": ("<bytes>", int),
     "seconds": ("<seconds>", float),
     "modified": ("<time>", float),
     "version": ("<version>", str),

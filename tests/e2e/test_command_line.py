@@ -87,7 +87,6 @@ def test_what_the_output_cannot_spell_is_escaped(command: Command, tmp_path: Pat
         assert facts["store"]["files"] == 1
 
 
-@pytest.mark.usefixtures("listening_to_interrupts")
 def test_interrupt_is_exit_code_130(command: Command, tmp_path: Path):
     words = ("watch", "--store", tmp_path / "store", "--save", "always")
     with command.start(*words) as process:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import pty
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -351,7 +352,6 @@ def test_wrong_options_end_with_2_before_anything_is_started(replica: Replica, t
     assert not started.exists()
 
 
-@pytest.mark.usefixtures("listening_to_interrupts")
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGWINCH]
 )
@@ -364,6 +364,59 @@ def test_signals_are_passed_on(number: signal.Signals, replica: Replica, tmp_pat
     wait_for(up.exists, "its start")
     server.send(number)
     assert server.end().code == 42
+
+
+HANDLES_IT = """
+import pathlib, signal, sys
+signal.signal(signal.{name}, lambda *_: sys.exit(42))
+pathlib.Path({up!r}).touch()
+while True: signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_signal_that_was_ignored_at_the_start_is_passed_on_and_ends_nothing_of_ours(
+    number: signal.Signals, replica: Replica, tmp_path: Path
+):
+    """As under nohup, or in the background of a script; the command may want it all the same."""
+    name, up = number.name, tmp_path / "up"
+    ignores = (
+        f"import os, signal, sys; signal.signal(signal.{name}, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'pytest_compilecache', *sys.argv[1:]])"
+    )
+    program = HANDLES_IT.format(name=name, up=str(up))
+    command = (sys.executable, "-c", program)
+    server = replica.start_python("-c", ignores, "run", "--json", "--", *command)
+    wait_for(up.exists, "its start")
+    server.send(number)
+    assert server.end().code == 42
+
+    stubborn = ("sh", "-c", f"touch {up}; exec sleep 600")  # it inherits that, and goes on
+    up.unlink()
+    words = ("run", "--json", "--kill-after", "0.1", "--", *stubborn)
+    server = replica.start_python("-c", ignores, *words)
+    wait_for(up.exists, "its start")
+    server.send(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(1)
+    server.send(signal.SIGTERM)
+    assert server.end().code == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_signal_that_was_ignored_at_the_start_does_not_end_a_load(
+    number: signal.Signals, held_up: Replica
+):
+    ignores = (
+        f"import os, signal, sys; signal.signal(signal.{number.name}, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'pytest_compilecache', *sys.argv[1:]])"
+    )
+    words = ("run", "--json", "--load-timeout", "1", "--", "sh", "-c", "exit 7")
+    server = held_up.start_python("-c", ignores, *words)
+    threads = Path(f"/proc/{server.process.pid}/task")
+    wait_for(lambda: len(list(threads.iterdir())) > 1, "the load")
+    server.send(number)
+    assert server.end().code == 7
 
 
 def test_control_c_reaches_the_command_once(replica: Replica, tmp_path: Path):
@@ -610,11 +663,14 @@ def test_real_torch_builds_nothing_on_the_second_machine(
     replica: Replica, next_replica: Replica, tmp_path: Path
 ):
     (tmp_path / "serve.py").write_text(MODEL)
+    for each in (replica, next_replica):  # headers and probes are most of its time
+        each.machine.variables["TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"] = "0"
+        each.machine.variables["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
     for machine, status in ((replica, "does_not_exist"), (next_replica, "success")):
         ended = machine.start(
             "run", "--json", "--", sys.executable, str(tmp_path / "serve.py")
         ).end(900)
         assert ended.code == 0, ended.err
         assert ended.statuses["load"] == status
-    assert len(replica.machine.log.read_text().splitlines()) > 2
+    assert len(replica.machine.log.read_text().splitlines()) >= 1
     assert not next_replica.machine.log.exists(), next_replica.machine.log.read_text()

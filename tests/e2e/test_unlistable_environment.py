@@ -216,7 +216,7 @@ def test_listing_tells_what_was_refused_and_has_the_rest(
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(PartlyListedError, match="Input/output error") as caught:
-        open_store(str(store)).list("")
+        open_store(str(store)).list("v1")
     assert list(caught.value.refused) == [f"v1/{HIDDEN.id}"]
     assert {each.key.split("/")[1] for each in caught.value.listing} == {SHOWN.id}
     with pytest.raises(OSError, match="Input/output error"):

@@ -103,7 +103,7 @@ PATHS = (
     "quarantine/evil", "dynamo/evil", "Inductor/evil", "inductor/" + "e" * 300,
     "inductor/" + "e/" * 600 + "e", "inductor/evil:stream", "inductor/evil.", "inductor/evil ",
     "inductor/a", "inductor/a/ca.main.cpp", "inductor/a/ca.main.cpp/below", "headers/empty/below",
-    "inductor/e\u0301vil", "triton/0/evil.cubin", "inductor/evil.py", GOOD,
+    "inductor/e\u0301vil", "unguarded/0/evil.cubin", "inductor/evil.py", GOOD,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pytest_compilecache.limits import Limits
 from pytest_compilecache.store import open_store
 from pytest_compilecache.store.check import check
 from pytest_compilecache.store.prune import prune
+from tests.crash.extent import SOAK
 from tests.security.forging import FILES, valid
 from tests.security.scene import GOOD, GOOD_CONTENT, Scene, assert_told_well
 
@@ -19,8 +20,8 @@ NAME = "5" * 64
 NOTHING_IS_YOUNG = Limits(grace_seconds=0.0, incomplete_seconds=0.0)
 
 
-def test_a_hundred_thousand_names_are_listed_in_bounded_time(scene: Scene):
-    for number in range(100_000):
+def test_very_many_names_are_listed_in_bounded_time(scene: Scene):
+    for number in range(100_000 if SOAK else 10_000):
         os.mknod(scene.packs / f"junk-{number}")
     started = time.monotonic()
     result = scene.restore()

@@ -71,7 +71,7 @@ class Model:
     def saving(self, machine: int, skew: float = 0.0) -> Iterator[Saving]:
         """What a save acknowledges must be in the store."""
         saving = self._begin(machine, skew)
-        with self.deleting(room_for=saving.bytes):
+        with self.deleting(room_for=saving.bytes, environment=saving.environment):
             yield saving
         if saving.result is None:
             return
@@ -89,15 +89,17 @@ class Model:
         assert not lost, f"{lost} was not saved: {result}"
 
     @contextlib.contextmanager
-    def deleting(self, room_for: int = 0) -> Iterator[None]:
-        """Whatever is deleted meanwhile must not be needed."""
+    def deleting(self, room_for: int = 0, environment: str | None = None) -> Iterator[None]:
+        """Whatever is deleted meanwhile must not be needed; a session deletes only its own."""
         before, size, now = self._world.packs(), self._world.size(), time.time()
         yield
         after = self._world.packs()
         left = {(pack.environment, pack.name) for pack in after}
         for pack in before:
             if (pack.environment, pack.name) not in left:
-                evicted = self._is_evicted(pack, after, size, room_for)
+                assert environment in {None, pack.environment}, f"{pack} is another's"
+                rivals = [each for each in after if environment in {None, each.environment}]
+                evicted = self._is_evicted(pack, rivals, size, room_for)
                 assert evicted or self._may_go(pack, now), f"{pack} was needed"
 
     def check_restored(self, environment: Environment, result: CacheResult) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_compilecache.cache import restoring, saving
-from pytest_compilecache.cache.placing import Placing
+from pytest_compilecache.cache.restoring import FileWriter
 from pytest_compilecache.limits import Limits
 from pytest_compilecache.pack import PackReader, reading
 from pytest_compilecache.store import catalog, prune, publishing, staging
@@ -75,14 +75,14 @@ def written_in_place(patch: pytest.MonkeyPatch) -> None:
 
 
 def restored_in_place(patch: pytest.MonkeyPatch) -> None:
-    def write(_: Placing, target: str, mode: int, age: int, chunks: Iterable[bytes]) -> None:
+    def write(_: FileWriter, target: str, mode: int, age: int, chunks: Iterable[bytes]) -> None:
         path = Path(target)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_in_place(path, b"".join(chunks))
         path.chmod(mode)
         os.utime(path, ns=(age, age))
 
-    patch.setattr(Placing, "write", write)
+    patch.setattr(FileWriter, "write", write)
 
 
 def _write_in_place(target: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from tests.crash.artifacts import names
 from tests.crash.extent import SOAK
 from tests.stateful.racing import STORE, check_union, race
 
-SAVERS, SAVES, OTHERS = (8, 50, 2) if SOAK else (4, 8, 1)
+SAVERS, SAVES, OTHERS = (8, 50, 2) if SOAK else (3, 8, 1)
 # Without grace: whatever was taken over is deleted while others may still read it.
 RACE = {"fan": 3, "grace_seconds": 0.0, "free_bytes": 0}
 
@@ -74,11 +74,11 @@ SUITE = """
 
 
 def test_workers_of_one_session_lose_nothing(folder: Path, tmp_path: Path):
-    tests = 40 if SOAK else 12
+    tests = 40 if SOAK else 6
     suite = SUITE.format(folder=str(folder), limits=RACE, tests=tests)
     (tmp_path / "test_suite.py").write_text(textwrap.dedent(suite))
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    command = [sys.executable, "-m", "pytest", "-n", "4", "-q", "-p", "no:compilecache"]
+    command = [sys.executable, "-m", "pytest", "-n", "3", "-q", "-p", "no:compilecache"]
     project = str(Path(__file__).parents[2])
     run = subprocess.run(
         [*command, "-p", "no:cacheprovider"],

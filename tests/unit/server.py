@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_compilecache.api import ServerProcess
 from pytest_compilecache.cache import CacheResult
-from pytest_compilecache.deployment import read_deployment
+from pytest_compilecache.server_settings import read_server_settings
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Server:
 
     def load(self) -> CacheResult:
         """Load, as the call does."""
-        return self.process.load(read_deployment(self.process.users_environ))
+        return self.process.load(read_server_settings(self.process.users_environ))
 
     def compile(self, name: str = "cab", content: bytes = b"x = 1\n") -> Path:
         """Leave an artifact where torch would."""
@@ -44,7 +44,7 @@ class Server:
 
     def save(self) -> CacheResult:
         """Save, as the call does."""
-        return self.process.save(read_deployment(self.process.users_environ))
+        return self.process.save(read_server_settings(self.process.users_environ))
 
 
 def deployment_in(folder: Path) -> dict[str, str]:

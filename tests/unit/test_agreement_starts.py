@@ -211,7 +211,7 @@ def test_what_cannot_be_compared_or_copied_is_refused_with_its_name():
         assert_matches_eager(
             lambda: torch.empty(2, device="meta"), eager=lambda: torch.empty(2, device="meta")
         )
-    with pytest.raises(NotComparableError, match="the arguments: cannot be copied"):
+    with pytest.raises(NotComparableError, match="the arguments: they cannot be copied"):
         agrees(lambda _, x: x, threading.Lock(), torch.ones(1))
     with pytest.raises(NotComparableError, match="parameter weight: it has no shape"):
         agrees(nn.LazyLinear(2), torch.ones(1, 2))

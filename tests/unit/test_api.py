@@ -183,7 +183,8 @@ def run(code: str, **environ: str) -> list[str]:
         check=True,
         text=True,
         capture_output=True,
-        env={**os.environ, **environ},
+        # Torch sets the variable of its folder by itself, in a process that compiled.
+        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": "", **environ},
     )
     return done.stdout.split()
 

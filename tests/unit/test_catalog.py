@@ -65,7 +65,7 @@ class TestPacks:
 
     def test_a_pack_lies_where_the_layout_says(self, catalog, store, source):
         written = catalog.publish([source("inductor/a")], created=1.0)
-        (found,) = store.list("")
+        (found,) = store.list("v1")
         assert found.key == f"v1/{HERE}/packs/{written.name}.pack"
 
     def test_a_pack_is_opened_by_its_name_as_well(self, catalog, source):
@@ -164,7 +164,7 @@ class TestPublish:
         gone = PackSource("inductor/gone", tmp_path / "gone")
         assert catalog.publish([gone], created=1.0).skipped == (("inductor/gone", "it vanished"),)
         assert catalog.publish([], created=1.0).index.files == ()
-        assert store.list("") == []
+        assert store.list("v1") == []
 
     def test_what_could_not_be_read_is_told(self, catalog, source, tmp_path):
         gone = PackSource("inductor/gone", tmp_path / "gone")
@@ -174,7 +174,7 @@ class TestPublish:
     def test_a_pack_over_the_limit_is_not_published(self, catalog, store, source):
         with pytest.raises(PackTooLargeError):
             catalog.publish([source("inductor/a")], created=1.0, max_bytes=100)
-        assert store.list("") == []
+        assert store.list("v1") == []
 
     def test_the_same_pack_twice_is_one_pack(self, catalog, source):
         first = catalog.publish([source("inductor/a")], created=1.0)
@@ -217,7 +217,7 @@ class TestDescriptions:
         catalog.describe('{"torch": "2.13"}')
         catalog.describe('{"torch": "other"}')
         assert catalog.environments() == {HERE: '{"torch": "2.13"}'}
-        assert [each.key for each in store.list("")] == [f"v1/{HERE}/environment.json"]
+        assert [each.key for each in store.list("v1")] == [f"v1/{HERE}/environment.json"]
 
     def test_all_environments_of_the_store_are_told(self, store):
         Catalog(store, HERE).describe("here")
@@ -240,7 +240,7 @@ class TestDescriptions:
         self, catalog, store, monkeypatch
     ):
         put(store, "v1/grown/environment.json", b"x" * (MAX_DESCRIPTION + 1))
-        listing = [type(each)(each.key, 1, each.modified) for each in store.list("")]
+        listing = [type(each)(each.key, 1, each.modified) for each in store.list("v1")]
         monkeypatch.setattr(DirectoryStore, "list", lambda *_: listing)
         assert catalog.environments() == {}
 
@@ -258,7 +258,7 @@ class TestDescriptions:
     def test_one_that_is_longer_than_would_be_read_is_not_written(self, catalog, store):
         with pytest.raises(ValueError, match="at most"):
             catalog.describe("x" * (MAX_DESCRIPTION + 1))
-        assert store.list("") == []
+        assert store.list("v1") == []
 
 
 def test_trouble_of_the_store_passes_through(tmp_path):

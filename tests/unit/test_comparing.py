@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_compilecache.compiling.comparing import Tolerance, differences
-from pytest_compilecache.compiling.structure import Leaf
+from pytest_compilecache import DisagreementError, assert_matches_eager
+from pytest_compilecache.agreement.judging import Tolerance
 
 FLOATING = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 COMPLEX = [torch.complex64, torch.complex128]
 WHOLE = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
 
 
-def agree(eager: Any, compiled: Any, tolerance: Tolerance | None = None) -> bool:
-    pair = [Leaf("output", eager)], [Leaf("output", compiled)]
-    return not list(differences(*pair, tolerance or Tolerance()))
+def agree(eager: Any, compiled: Any, **tolerance: float) -> bool:
+    try:
+        assert_matches_eager(lambda: compiled, eager=lambda: eager, **tolerance)
+    except DisagreementError:
+        return False
+    return True
 
 
 def close(eager: Any, compiled: Any) -> bool:
@@ -58,9 +61,9 @@ def test_booleans_agree_with_themselves_only():
 def test_given_tolerances_count_for_every_type():
     one, other = torch.tensor([100]), torch.tensor([101])
     assert not agree(one, other)
-    assert agree(one, other, Tolerance(atol=1))
-    assert agree(one, other, Tolerance(rtol=0.01))
-    assert agree(one.float(), other.float(), Tolerance(rtol=0.01, atol=0))
+    assert agree(one, other, atol=1)
+    assert agree(one, other, rtol=0.01)
+    assert agree(one.float(), other.float(), rtol=0.01, atol=0)
 
 
 def test_large_integers_are_not_rounded():

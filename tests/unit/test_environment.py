@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_compilecache import _compiler, _host, _processor
@@ -434,6 +434,7 @@ def test_the_id_names_the_vector_unit(detect, processor, word):
     assert detect(processor=processor).id.split("-")[-2] == word
 
 
+@settings(max_examples=25)
 @given(
     st.dictionaries(
         st.sampled_from(["torch", "os", "machine", "python", "aten_cpu_capability"]), st.text()
@@ -912,36 +913,20 @@ def test_detecting_loads_neither_torch_nor_triton_nor_pytest(tmp_path):
 
 
 def test_who_runs_it_and_where_changes_nothing(tmp_path):
+    here = run_python(PRINT_ID, cwd=tmp_path, PYTHONHASHSEED="1")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    here = run_python(PRINT_ID, cwd=tmp_path, PYTHONHASHSEED="1")
-    there = run_python(
-        PRINT_ID,
-        cwd=elsewhere,
-        PYTHONHASHSEED="2",
-        HOME=str(elsewhere),
-        USER="ann",
-        LOGNAME="ann",
-        TMPDIR=str(elsewhere),
-        OMP_NUM_THREADS="1",
-    )
+    users = {"HOME": str(elsewhere), "USER": "ann", "LOGNAME": "ann", "TMPDIR": str(elsewhere)}
+    there = run_python(PRINT_ID, cwd=elsewhere, PYTHONHASHSEED="2", OMP_NUM_THREADS="1", **users)
     assert here == there
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
-def test_the_number_of_cores_changes_nothing(tmp_path):
-    one_core = f"""
+    one_core = next(iter(os.sched_getaffinity(0)))
+    after_torch = f"""
         import os
-        os.sched_setaffinity(0, [{next(iter(os.sched_getaffinity(0)))}])
+        os.sched_setaffinity(0, [{one_core}])
+        import torch
         {PRINT_ID.strip()}
     """
-    assert run_python(one_core, cwd=tmp_path) == run_python(PRINT_ID, cwd=tmp_path)
-
-
-def test_having_imported_torch_before_changes_nothing(tmp_path):
-    pytest.importorskip("torch", exc_type=ImportError)
-    after = run_python("        import torch" + PRINT_ID, cwd=tmp_path)
-    assert after == run_python(PRINT_ID, cwd=tmp_path)
+    assert run_python(after_torch, cwd=tmp_path) == here
 
 
 def test_the_installed_torch_is_read_as_it_reports_itself():

@@ -12,8 +12,7 @@ import pytest
 from pytest_compilecache._filesystem import Filesystem
 from pytest_compilecache.limits import DAY, Limits
 from pytest_compilecache.workspace import sharing
-from pytest_compilecache.workspace.evict import choose, evict
-from pytest_compilecache.workspace.evictable import Unit
+from pytest_compilecache.workspace.evict import Unit, choose, evict
 from pytest_compilecache.workspace.place import STAMP, Workspace, choose_workspace
 from pytest_compilecache.workspace.sharing import SHARING_LOCK, SharedWorkspace
 

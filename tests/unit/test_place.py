@@ -94,7 +94,7 @@ def test_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch
 def test_users_empty_folder_is_used_and_stamped(tmp_path: Path):
     workspace = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
     assert workspace.inductor == tmp_path / "mine"
-    assert workspace.note == ""
+    assert workspace.unshared == ""
     workspace.prepare("torch-1")
     assert (tmp_path / "mine" / STAMP).read_text() == "torch-1"
     again = choose_workspace(tmp_path / "root", "torch-1", str(tmp_path / "mine"))
@@ -102,11 +102,18 @@ def test_users_empty_folder_is_used_and_stamped(tmp_path: Path):
 
 
 @pytest.mark.parametrize("stamp", [None, "torch-2"], ids=["no stamp", "another stamp"])
-def test_users_folder_of_another_environment_is_not_used(stamp: str | None, tmp_path: Path):
+def test_users_folder_of_another_environment_is_followed_and_left_alone(
+    stamp: str | None, tmp_path: Path
+):
     mine = tmp_path / "mine"
     (mine / "fxgraph").mkdir(parents=True)
     if stamp:
         (mine / STAMP).write_text(stamp)
     workspace = choose_workspace(tmp_path / "root", "torch-1", str(mine))
-    assert workspace.inductor == mine / "compilecache-torch-1"
-    assert str(mine) in workspace.note
+    assert workspace.inductor == mine
+    assert str(mine) in workspace.unshared
+    assert mine not in dict(workspace.areas()).values()
+    workspace.prepare("torch-1")
+    assert sorted(each.name for each in mine.iterdir()) == sorted(
+        ["fxgraph", *([STAMP] if stamp else [])]
+    )

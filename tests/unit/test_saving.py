@@ -157,7 +157,11 @@ def test_the_oldest_makes_room_when_the_store_has_a_limit(here, there, store):
     limits = replace(LIMITS, store_bytes=300_000, fan=100)
     for number in range(10):
         here.write(f"file-{number}", os.urandom(50_000))
-        assert here.save(store, limits).status is OperationStatus.SUCCESS
+        result = here.save(store, limits)
+        assert result.status is (
+            OperationStatus.ERROR if result.left_out else OperationStatus.SUCCESS
+        )
+        assert number > 4 or not result.left_out
         age(store, 10)
         total = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
         assert total <= 300_000
@@ -166,15 +170,18 @@ def test_the_oldest_makes_room_when_the_store_has_a_limit(here, there, store):
     assert "file-0" not in there.files()
 
 
-def test_another_environment_gets_into_a_full_store(here, there, store):
+def test_a_save_never_makes_room_at_the_cost_of_another_environment(here, there, store):
     limits = replace(LIMITS, store_bytes=100_000)
     here.write("a", os.urandom(99_000))
     here.save(store, limits)
     age(store, 10)
     there.write("b", os.urandom(50_000))
-    other = Environment({"torch": "2.14.0"})
-    result = save(there.workspace, other, str(store), limits)
-    assert (result.status, result.files) == (OperationStatus.SUCCESS, 1)
+    result = save(there.workspace, Environment({"torch": "2.14.0"}), str(store), limits)
+    assert (result.status, list(result.left_out)) == (OperationStatus.ERROR, ["inductor/ab/b"])
+    assert "prune it" in result.troubles[0].remedy
+    assert len(packs(store)) == 1
+    prune(DirectoryStore(store), replace(limits, store_bytes=0))
+    assert packs(store) == []
 
 
 def test_a_store_whose_limit_leaves_no_room_keeps_what_it_has(here, there, store):

@@ -226,12 +226,15 @@ def test_descriptor_closed_by_others_and_given_away_is_left_alone(
     share = shared(workspace)
     before = open_files()
     share.acquire()
-    (number,) = open_files() - before
-    os.close(number)
-    with (tmp_path / "theirs").open("w") as theirs:
-        assert theirs.fileno() == number
+    numbers = open_files() - before
+    for number in numbers:
+        os.close(number)
+    with contextlib.ExitStack() as stack:
+        theirs = [stack.enter_context((tmp_path / f"{n}").open("w")) for n in numbers]
+        assert {file.fileno() for file in theirs} == numbers
         share.release()
-        theirs.write("still open")
+        for file in theirs:
+            file.write("still open")
 
 
 FORKS = """

@@ -33,12 +33,31 @@ def upgraded(place: Place, store: Path, version: str):
     return save(place.workspace, Environment({"torch": version}), str(store), KEPT)
 
 
-def test_what_upgrades_left_behind_expires_though_each_environment_has_few_packs(here, store):
+def test_a_save_prunes_its_own_environment_and_leaves_the_others_to_the_command(here, store):
     here.write("a")
-    for minor in range(12):
-        assert upgraded(here, store, f"2.{minor}").status is OperationStatus.SUCCESS
-        age(store, 11 * DAY)
-    assert len(packs(store)) == 3
+    for version in ("2.0", "2.1"):
+        assert upgraded(here, store, version).status is OperationStatus.SUCCESS
+    age(store, 60 * DAY)
+    here.write("b")
+    assert upgraded(here, store, "2.1").status is OperationStatus.SUCCESS
+    assert len(packs(store)) == 2  # one of each; what was used of the old one stands in the new
+    result = prune(DirectoryStore(store), KEPT)
+    assert (len(result.deleted), result.kept) == (2, 1)  # with the description
+    assert len(packs(store)) == 1
+
+
+def test_an_environment_alone_can_be_pruned(here, store):
+    here.write("a")
+    for version in ("2.0", "2.1"):
+        upgraded(here, store, version)
+    age(store, 60 * DAY)
+    mine = Environment({"torch": "2.0"}).id
+    result = prune(DirectoryStore(store), KEPT, environment=mine)
+    assert {key.split("/")[1] for key in result.deleted} == {mine}
+    assert [path.parent.parent.name for path in packs(store)] != [mine]
+    # A limit is on the whole store: what others hold counts, and stays.
+    prune(DirectoryStore(store), replace(KEPT, store_bytes=0), environment=mine)
+    assert len(packs(store)) == 1
 
 
 def test_a_note_is_answered_by_the_next_save_though_nothing_is_new(here, store):

@@ -1,0 +1,5 @@
+import no_such_module_at_all
+
+
+def test_never_seen():
+    pass

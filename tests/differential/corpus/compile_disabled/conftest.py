@@ -1,0 +1,3 @@
+import os
+
+os.environ["TORCH_COMPILE_DISABLE"] = "1"
