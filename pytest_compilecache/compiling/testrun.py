@@ -77,10 +77,13 @@ class TestRun:
         self._own_sizes = False
         self._patches = Patches()
         self._begun = False
+        self._ended = False
         self._stanced = False
 
     def begin(self) -> None:
         """Bring what it asks for into force, as far as torch is loaded; it may be called again."""
+        if self._ended:
+            return
         self._take_stance()
         if not self._begun:
             self._begun = True
@@ -102,7 +105,8 @@ class TestRun:
     def guard(self) -> None:
         """Let what does not compile fall back until the test ends, plain calls included."""
         self._asks_for_guard = True
-        if self.guarded:
+        # Where a hook of ours failed, the test goes on after its end, with its fixtures.
+        if self.guarded or self._ended:
             return
         self.guarded = inductor.guard_plain_compiles(self._patches, self._compile_guarded)
         if self.guarded:  # else torch is not loaded yet
@@ -120,7 +124,8 @@ class TestRun:
         self.contracts = replace(self.contracts or Contracts(), fullgraph=True)
 
     def end(self) -> None:
-        """Leave nothing of the test in force."""
+        """Leave nothing of the test in force, and let nothing more of it come into force."""
+        self._ended = True
         self._patches.undo()
         self.guarded = False
         self.limit = None

@@ -192,6 +192,7 @@ def test_process_that_ended_has_given_everything_back(
 ):
     codecache = ModuleType("codecache")
     codecache._HEADER_DIR = "torch's own"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, names.DYNAMO, ModuleType("dynamo"))
     monkeypatch.setitem(sys.modules, names.CODECACHE, codecache)
     hooks = [*sys.meta_path]
     server = start(users)
@@ -286,6 +287,7 @@ def test_hook_that_fails_in_the_middle_of_torchs_import_is_logged(
         raise RuntimeError(f"no {directory.name}")
 
     monkeypatch.setattr(cache_folders, "redirect_headers", fail)
+    monkeypatch.setitem(sys.modules, names.DYNAMO, ModuleType("dynamo"))
     monkeypatch.setitem(sys.modules, names.CODECACHE, ModuleType("codecache"))
     assert server.load().status is DOES_NOT_EXIST
     (warning,) = warnings_of(caplog)
