@@ -132,12 +132,20 @@ NAMES = (
         ("traceback by example in *",),
     ),
     Row(
-        "`decorators._set_stance`, `eval_frame._NullDecorator.__call__`",
+        "`decorators._set_stance`, `eval_frame._callback_from_stance`, "
+        "`eval_frame._NullDecorator.__call__`",
         "Notice stances and `disable` settings under which code runs eager, for the report.",
         (
             "during patched torch._dynamo.decorators._set_stance",
             "during patched torch._dynamo.eval_frame._NullDecorator.__call__",
+            "during patched torch._dynamo.eval_frame._callback_from_stance",
         ),
+    ),
+    Row(
+        "`torch.nn.Module.compile`",
+        "Notices modules that were asked to compile themselves and in which nothing compiled ran, "
+        "for the report.",
+        ("during patched torch.nn.modules.module.Module.compile",),
     ),
 )
 WARMTH = (
