@@ -74,6 +74,7 @@ SETTINGS = (
     "torch.fx.experimental._config",
 )
 NOT_COMPARED = {
+    "PYTEST_ADDOPTS",
     "PYTEST_CURRENT_TEST",
     "PYTEST_VERSION",
     "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",  # torch's, an address
