@@ -339,7 +339,7 @@ class Observer:
         name = f"{report.nodeid} {report.when}"
         self.outcomes[name] = self._said(report)
         for title, content in report.sections:
-            said = self._words(content)
+            said = anywhere(self._words(content))
             if said:
                 key = f"{name}: {title}"
                 self.outputs[key] = without_our_frames(said)
@@ -384,9 +384,8 @@ class Observer:
         elif report.longrepr is not None and not report.passed:
             said = str(report.longrepr)
         wasxfail = f" (xfail: {report.wasxfail})" if hasattr(report, "wasxfail") else ""
-        return self._words(
-            " ".join(part for part in (report.outcome + wasxfail, kind, said) if part)
-        )
+        parts = (report.outcome + wasxfail, kind, said)
+        return anywhere(self._words(" ".join(part for part in parts if part)))
 
 
 def our_frames(traceback: Iterable[Any]) -> list[str]:
@@ -399,6 +398,12 @@ def our_frames(traceback: Iterable[Any]) -> list[str]:
         elif f"{os.sep}{OURS}{os.sep}" in place:
             found.append(entry.frame.code.name)
     return found
+
+
+def anywhere(said: str) -> str:
+    """A text that names torch's cache folder and temporary files, wherever they lie."""
+    folder = r"\$TMPDIR/torchinductor_\w+|~/\.cache/compilecache/v1/[^/\s]+/inductor"
+    return re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp…", re.sub(folder, "CACHE", said))
 
 
 def without_our_frames(said: str) -> str:
