@@ -407,13 +407,14 @@ def anywhere(said: str) -> str:
 
 
 def without_our_frames(said: str) -> str:
-    """A text without the lines of stacks that are the plugin's."""
+    """A text without the lines of stacks that are the plugin's, or pytest's on the way to it."""
+    around = tuple(f"{os.sep}{name}{os.sep}" for name in (OURS, "_pytest", "pluggy"))
     kept = []
     skipping = False
     for line in said.splitlines(keepends=True):
         _, frame, rest = line.partition('  File "')
         if frame:
-            skipping = f"{os.sep}{OURS}{os.sep}" in rest
+            skipping = any(each in rest for each in around)
         elif not re.search(r"(^|\] )    ", line):
             skipping = False
         if not skipping:
