@@ -132,15 +132,23 @@ NAMES = (
         ("traceback by example in *",),
     ),
     Row(
-        "`decorators._set_stance`, `eval_frame._NullDecorator.__call__`",
+        "`decorators._set_stance`, `eval_frame._callback_from_stance`, "
+        "`eval_frame._NullDecorator.__call__`",
         "Notice stances and `disable` settings under which code runs eager, for the report.",
         (
             "during patched torch._dynamo.decorators._set_stance",
             "during patched torch._dynamo.eval_frame._NullDecorator.__call__",
+            "during patched torch._dynamo.eval_frame._callback_from_stance",
         ),
     ),
+    Row(
+        "`torch.nn.Module.compile`",
+        "Notices modules that were asked to compile themselves and in which nothing compiled ran, "
+        "for the report.",
+        ("during patched torch.nn.modules.module.Module.compile",),
+    ),
 )
-WARMTH = (
+OUTCOMES = (
     Row(
         "a test that asserts a miss, or reads generated code",
         "It passes cold and fails once the cache is warm, as with a cache folder of torch's "
@@ -149,6 +157,19 @@ WARMTH = (
         ("outcome test_warmth.py::*", "output test_warmth.py::*", "exit code"),
         runs=("warm",),
         sessions="inductor",
+    ),
+    Row(
+        "a test that deletes torch's cache folder",
+        "Torch keeps precompiled headers in that folder and remembers that they are there, so "
+        "every later compile of the process fails. With the plugin they lie in a folder beside it, "
+        "and later tests compile.",
+        (
+            "exit code",
+            "outcome test_deleted_cache.py::*",
+            "output test_deleted_cache.py::*",
+            "counter test_deleted_cache.py::*",
+        ),
+        sessions="deleted_cache",
     ),
 )
 SECTIONS = (
@@ -163,7 +184,7 @@ SECTIONS = (
         "Each is put back at the end of the session, the same object as before.",
         NAMES,
     ),
-    ("Outcomes", "The one exception is warmth itself.", WARMTH),
+    ("Outcomes", "Two exceptions: warmth itself, and one failure of torch's own.", OUTCOMES),
 )
 ROWS: tuple[Row, ...] = tuple(row for _, _, rows in SECTIONS for row in rows)
 
@@ -171,8 +192,8 @@ HEAD = """\
 # What it changes
 
 Installing the plugin changes no outcome, no warning and no counter of a test that uses neither its
-mark nor its fixtures. What it does change in a process while a session runs is listed here, all of
-it. `-p no:compilecache` turns it off.
+mark nor its fixtures; hits and misses of the cache are what it is for. What it does change in a
+process while a session runs is listed here, all of it. `-p no:compilecache` turns it off.
 
 The list is checked: `tests/differential` runs {suites} small test suites (errors that are expected,
 recompile limits, stances, log captures, mocks of torch's internals, threads, forks, sessions in

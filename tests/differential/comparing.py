@@ -45,6 +45,12 @@ def differences(
             *_compared(_facts(bare), _facts(ours)),
             *_seen_during(bare["during"], ours["during"]),
             *_left_behind(with_plugin["before"], bare["after"], ours["after"]),
+            # One thread less is no harm: what is warm imports less.
+            *(
+                pair
+                for pair in _compared(_left_running(bare), _left_running(ours))
+                if pair[2] != NOTHING
+            ),
         ]
         yield from (Difference(part, run, *pair) for pair in pairs)
     folders = [
@@ -69,9 +75,12 @@ def _facts(session: Mapping[str, Any]) -> dict[str, str]:
         {f"warning {key}": f"{n} times" for key, n in Counter(session["warnings"]).items()}
     )
     facts.update({f"replaced {path}": "another object afterwards" for path in session["replaced"]})
-    facts.update({f"thread {thread}": "runs afterwards" for thread in session["threads"]})
-    facts.update({f"open {path}": "open afterwards" for path in session["open"]})
     return facts
+
+
+def _left_running(session: Mapping[str, Any]) -> dict[str, str]:
+    facts = {f"thread {thread}": "runs afterwards" for thread in session["threads"]}
+    return {**facts, **{f"open {path}": "open afterwards" for path in session["open"]}}
 
 
 def _compared(

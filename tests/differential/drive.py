@@ -74,6 +74,7 @@ SETTINGS = (
     "torch.fx.experimental._config",
 )
 NOT_COMPARED = {
+    "PYTEST_ADDOPTS",
     "PYTEST_CURRENT_TEST",
     "PYTEST_VERSION",
     "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",  # torch's, an address
@@ -338,7 +339,7 @@ class Observer:
         name = f"{report.nodeid} {report.when}"
         self.outcomes[name] = self._said(report)
         for title, content in report.sections:
-            said = self._words(content)
+            said = anywhere(self._words(content))
             if said:
                 key = f"{name}: {title}"
                 self.outputs[key] = without_our_frames(said)
@@ -383,9 +384,8 @@ class Observer:
         elif report.longrepr is not None and not report.passed:
             said = str(report.longrepr)
         wasxfail = f" (xfail: {report.wasxfail})" if hasattr(report, "wasxfail") else ""
-        return self._words(
-            " ".join(part for part in (report.outcome + wasxfail, kind, said) if part)
-        )
+        parts = (report.outcome + wasxfail, kind, said)
+        return anywhere(self._words(" ".join(part for part in parts if part)))
 
 
 def our_frames(traceback: Iterable[Any]) -> list[str]:
@@ -400,14 +400,21 @@ def our_frames(traceback: Iterable[Any]) -> list[str]:
     return found
 
 
+def anywhere(said: str) -> str:
+    """A text that names torch's cache folder and temporary files, wherever they lie."""
+    folder = r"\$TMPDIR/torchinductor_\w+|~/\.cache/compilecache/v1/[^/\s]+/inductor"
+    return re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp…", re.sub(folder, "CACHE", said))
+
+
 def without_our_frames(said: str) -> str:
-    """A text without the lines of stacks that are the plugin's."""
+    """A text without the lines of stacks that are the plugin's, or pytest's on the way to it."""
+    around = tuple(f"{os.sep}{name}{os.sep}" for name in (OURS, "_pytest", "pluggy"))
     kept = []
     skipping = False
     for line in said.splitlines(keepends=True):
         _, frame, rest = line.partition('  File "')
         if frame:
-            skipping = f"{os.sep}{OURS}{os.sep}" in rest
+            skipping = any(each in rest for each in around)
         elif not re.search(r"(^|\] )    ", line):
             skipping = False
         if not skipping:

@@ -90,6 +90,8 @@ def run_three_times(session: Session, root: Path) -> Runs:
     machine.variables.update(
         {"TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONHASHSEED": "0", **session.variables}
     )
+    if session.store:  # not as an option, which the run without the plugin would not know
+        machine.variables["COMPILECACHE_STORE"] = str(root / "store")
     project = root / "project"
     for folder, *_ in session.parts:
         if not (project / folder).exists():
@@ -105,8 +107,7 @@ def run_three_times(session: Session, root: Path) -> Runs:
             machine.tmp.mkdir()
         else:
             machine.start_over()
-        off = ["-p", "no:compilecache"] if run == WITHOUT else []
-        arguments = [[*_arguments(part, project, root, session), *off] for part in session.parts]
+        arguments = [_arguments(part, project) for part in session.parts]
         shown[run], done, seconds[run] = run_drive(machine, arguments, root, run, project)
         printed[run] = done.out
     return Runs(session, shown, printed, seconds)
@@ -123,24 +124,17 @@ def run_drive(
         str(root): "$ROOT",
         sys.prefix: "$PREFIX",
     }
+    # Not an argument: it has to reach the sessions within a session as well.
+    off = {"PYTEST_ADDOPTS": "-p no:compilecache"} if run == WITHOUT else {}
+    words = (str(DRIVE), str(result), json.dumps(sessions), json.dumps(places))
     begin = time.perf_counter()
-    done = machine.run(
-        sys.executable, str(DRIVE), str(result), json.dumps(sessions), json.dumps(places), cwd=cwd
-    )
+    done = machine.run(sys.executable, *words, cwd=cwd, env=off)
     seconds = time.perf_counter() - begin
     assert result.exists(), f"{run}: no result, exit {done.code}:\n{done.out}"
     return json.loads(result.read_text()), done, seconds
 
 
-def _arguments(part: tuple[str, ...], project: Path, root: Path, session: Session) -> list[str]:
-    folder = project / part[0]
-    store = [f"--compilecache-store={root / 'store'}"] if session.store else []
-    return [
-        str(folder),
-        f"--rootdir={folder}",
-        "-c",
-        str(folder / "pytest.ini"),
-        *ALWAYS,
-        *part[1:],
-        *store,
-    ]
+def _arguments(part: tuple[str, ...], project: Path) -> list[str]:
+    name, *own = part
+    folder = project / name
+    return [str(folder), f"--rootdir={folder}", "-c", str(folder / "pytest.ini"), *ALWAYS, *own]

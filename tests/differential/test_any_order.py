@@ -49,7 +49,7 @@ SUITE = """
     import torch
 
     def test_compiles():
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(3))
+        torch.compile(lambda x: x.sin() + 1, backend="aot_eager")(torch.ones(3))
 """
 
 
@@ -152,7 +152,7 @@ def test_inner_session_ends_before_and_after_what_it_began_in(machine: Machine, 
 
             def test_outer_session_is_protected_still_and_once():
                 import torch
-                torch.compile(lambda x: x.cos() + 1)(torch.ones(3))
+                torch.compile(lambda x: x.cos() + 1, backend="aot_eager")(torch.ones(3))
                 assert depth() == 1
         """,
     )

@@ -31,8 +31,7 @@ def main(folder: Path, arguments: list[str]) -> int:
         for run in (WITHOUT, COLD, WARM):
             if run != WARM:
                 machine.start_over()
-            off = ["-p", "no:compilecache"] if run == WITHOUT else []
-            session = [str(folder), *ALWAYS, "-q", *arguments, *off]
+            session = [str(folder), *ALWAYS, "-q", *arguments]
             shown[run], done, seconds = run_drive(machine, [session], root, run, folder)
             last = done.out.strip().splitlines()[-1:]
             print(f"{run}: {seconds:.0f} s, {_outcomes(shown[run])}; {' '.join(last)}", flush=True)
