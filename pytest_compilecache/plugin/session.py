@@ -180,6 +180,19 @@ class CompileSession:
         site = self.site()
         return site.workspace.state / f"session-{self.id}.json" if site is not None else None
 
+    def is_first_to(self, what: str) -> bool:
+        """Whether no other process of the session has done something that is done once."""
+        marker = self._marker()
+        if marker is None:
+            return True
+        try:
+            marker.with_name(f"{marker.stem}-{what}.json").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:  # done twice is better than not at all
+            return True
+        return True
+
     @property
     def unsaved(self) -> str:
         """Why nothing may be saved, or empty."""
@@ -228,7 +241,8 @@ class CompileSession:
         if self.restored is None:
             self.restored = read_marker(marker)
         if marker is not None:
-            marker.unlink(missing_ok=True)
+            for each in marker.parent.glob(f"{marker.stem}*.json"):
+                each.unlink(missing_ok=True)
 
     def end_test(self) -> None:
         """Leave nothing of the running test in force, and forget it."""

@@ -253,7 +253,8 @@ class Testing:
             if not self.toolchain_warned:
                 self.toolchain_warned = True
                 text = f"everything that must be compiled runs eager: {failure.reason}"
-                self._emit(item, CompileFallbackWarning(text))
+                if self.session.is_first_to("warn-of-the-toolchain"):
+                    self._emit(item, CompileFallbackWarning(text))
         elif run is None or not run.warned:
             text = f"did not compile and ran eager: {failure}. {_REMEDY}."
             self._emit(item, CompileFallbackWarning(text))

@@ -89,7 +89,7 @@ def test_compiler_that_never_could_is_no_news(probe, tmp_path: Path):
     assert json.loads((tmp_path / "isa.json").read_text()) == ["avx2"]
 
 
-def test_torch_that_tells_nothing_shares_with_nobody_who_tells(probe, tmp_path: Path):
+def test_torch_that_cannot_pick_has_no_part(probe, tmp_path: Path):
     probe(None)
     assert part(tmp_path)() is None
 
