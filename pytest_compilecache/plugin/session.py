@@ -227,6 +227,8 @@ class CompileSession:
 
     def _may_use(self, site: Site) -> bool:
         # Refused at the start, it was used by torch alone, without our keys.
+        if self.restored is not None and not self.restored.usable:
+            return False
         try:
             site.workspace.prepare(site.environment.id)
         except Exception as error:  # noqa: BLE001  (fails open)
