@@ -29,7 +29,10 @@ class ImportHook:
 
     def after(self, name: str, callback: Callback) -> None:
         """Call back when the module has been executed; at once if it already was."""
-        self._add(self._after, name, callback)
+        if _is_executing(name):  # a hook that waited for its beginning asks for its end
+            self._wait(self._after, name, callback)
+        else:
+            self._add(self._after, name, callback)
 
     def remove(self) -> None:
         """Wait for nothing any more."""
@@ -65,7 +68,10 @@ class ImportHook:
     def _add(self, table: dict[str, list[Callback]], name: str, callback: Callback) -> None:
         if name in sys.modules:
             callback()
-            return
+        else:
+            self._wait(table, name, callback)
+
+    def _wait(self, table: dict[str, list[Callback]], name: str, callback: Callback) -> None:
         table.setdefault(name, []).append(callback)
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
@@ -74,6 +80,16 @@ class ImportHook:
         """Run the callbacks of one side of an import, each only once."""
         for callback in (self._after if done else self._before).pop(name, []):
             callback()
+
+
+def _is_executing(name: str) -> bool:
+    """Whether a module is being executed under our loader, which says when that ends."""
+    module = sys.modules.get(name)
+    return isinstance(module, ModuleType) and module in _EXECUTING
+
+
+# The modules that our loader executes at this moment.
+_EXECUTING: list[ModuleType] = []
 
 
 class _Announcing(importlib.abc.Loader):
@@ -93,8 +109,12 @@ class _Announcing(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        _announce_to_all(self._name, done=False)
-        self._loader.exec_module(module)
+        _EXECUTING.append(module)
+        try:
+            _announce_to_all(self._name, done=False)
+            self._loader.exec_module(module)
+        finally:
+            _EXECUTING.remove(module)
         _announce_to_all(self._name, done=True)
 
 
