@@ -171,6 +171,13 @@ OUTCOMES = (
         ),
         sessions="deleted_cache",
     ),
+    Row(
+        "the summary on the terminal",
+        "A session in which something was compiled ends with what was warm and what was cold. Seen "
+        "here in what a session within a test prints.",
+        ("output test_nested_sessions.py::test_session_by_main *: Captured stdout call",),
+        sessions="one_after_another",
+    ),
 )
 SECTIONS = (
     (
@@ -184,7 +191,11 @@ SECTIONS = (
         "Each is put back at the end of the session, the same object as before.",
         NAMES,
     ),
-    ("Outcomes", "Two exceptions: warmth itself, and one failure of torch's own.", OUTCOMES),
+    (
+        "Outcomes and output",
+        "No outcome but for warmth itself, and for one failure of torch's own.",
+        OUTCOMES,
+    ),
 )
 ROWS: tuple[Row, ...] = tuple(row for _, _, rows in SECTIONS for row in rows)
 

@@ -102,7 +102,8 @@ class Words:
         # Of what Inductor and Dynamo trace for themselves: it follows what is warm.
         said = re.sub(r"(?m)^DEBUG +torch\.__trace:.*\n?", "", said)
         said = re.sub(r"(?m)^([VDIWEC])\d{4} [\d:.]+ \d+ ", r"\1 ", said)  # torch's own log lines
-        said = re.sub(r"\b\d+\.\d+ ?(s|ms|seconds)\b", "… s", said)
+        said = re.sub(r"\b\d+\.\d+ ?(s|ms|us|seconds)\b", "… s", said)
+        said = re.sub(r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}", "UUID", said)
         said = re.sub(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.,\d]*", "…", said)
         said = re.sub(r"\b[a-z2-7]{51,52}\b|\b[0-9a-f]{32,64}\b", "KEY", said)
         return re.sub(r"\bpid[= ]\d+", "pid …", said)
