@@ -95,3 +95,18 @@ def test_removed_hook_leaves_no_finder(hook: ImportHook):
     hook.remove()
     assert hook not in sys.meta_path
     importlib.import_module("watched_module")
+
+
+def test_end_of_an_import_is_heard_where_it_is_asked_for_at_its_beginning(
+    hook: ImportHook,
+):
+    late, seen = ImportHook(), []
+
+    def ask() -> None:
+        late.after("watched_module", lambda: seen.append(sys.modules["watched_module"].VALUE))
+        assert seen == []
+
+    hook.before("watched_module", ask)
+    importlib.import_module("watched_module")
+    late.remove()
+    assert seen == [1]
