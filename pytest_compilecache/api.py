@@ -87,7 +87,7 @@ def load_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
 
 def load_compile_cache_result(*, store: str | os.PathLike[str] | None = None) -> CacheResult:
-    """Do what ``load_compile_cache`` does, and tell the files, bytes, seconds and troubles."""
+    """Do what ``load_compile_cache`` does, and return the files, bytes, seconds and what went wrong."""
     return _load(store)
 
 
@@ -95,7 +95,7 @@ def save_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
     """Add what this workspace has compiled since the last save to the store.
 
     Any process with the same variables can do it. Saves that race all succeed.
-    Nothing is deleted from the store but packs that nobody needs any more.
+    Nothing is deleted from the store but packs that no reader needs any more.
 
     Args:
         store: The store, in place of what ``B10FS_CACHE_DIR`` names.
@@ -115,9 +115,9 @@ def save_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
 
 def save_compile_cache_result(*, store: str | os.PathLike[str] | None = None) -> CacheResult:
-    """Do what ``save_compile_cache`` does, and tell the files, bytes, seconds and troubles.
+    """Do what ``save_compile_cache`` does, and return the files, bytes, seconds and what went wrong.
 
-    It also tells which files were left out, such as those that a compiler was writing.
+    The result also names the files that were left out, such as those that a compiler was writing.
     """
     return _save(store)
 

@@ -85,7 +85,7 @@ def find_site(root: Path, users: Mapping[str, str], named: str | None) -> Site:
             it; artifacts of another environment are neither used nor saved.
 
     Raises:
-        CompileCacheError: The environment cannot be told.
+        CompileCacheError: The environment is not known.
         OSError: A file that decides it cannot be read.
     """
     environment = detect_environment(users, compiler_memo=root / "compiler.json")
@@ -160,7 +160,7 @@ class CompileProcess:
         """Where it works, or would: by the variables as they are now.
 
         Raises:
-            CompileCacheError: The environment cannot be told, or there is no place to trust.
+            CompileCacheError: The environment is not known, or there is no place to trust.
             OSError: The same.
         """
         if self.site is not None:
@@ -367,7 +367,7 @@ class CompileProcess:
             deadline: When to delete no more, by ``time.monotonic``.
 
         Raises:
-            CompileCacheError: It cannot be told where it works.
+            CompileCacheError: Where it works is not known.
             OSError: The same.
         """
         from pytest_compilecache.workspace.evict import OwnUse, evict  # noqa: PLC0415

@@ -122,7 +122,7 @@ class Compiler:
         return self._around(compiled, whole=whole)
 
     def _around(self, function: Callable[..., Any], *, whole: bool) -> Callable[..., Any]:
-        @functools.wraps(function)  # and with what tells Dynamo to look through it
+        @functools.wraps(function)  # and with what lets Dynamo look through it
         def call(*args: Any, **kwargs: Any) -> Any:
             with self.frames.call(whole=whole, lenient=self.lenient) as made:
                 end = frame_hooks.count_compiled_frames() if whole and self.lenient else None

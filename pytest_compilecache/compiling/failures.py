@@ -59,7 +59,7 @@ class Fallbacks:
             of the compiled function; if it returns, the graph runs eager.
         diagnose: Says what is wrong with the toolchain, if that is why, else "".
         identity: Code that was compiled for one identity is not used for another, so
-            that each is told of its own failures.
+            that each reports its own failures.
         reported: The failures that were reported, of the test that runs now.
     """
 

@@ -51,7 +51,7 @@ class Reporting:
         return ["compilecache: " + "; ".join(parts)]
 
     def finish(self, session: pytest.Session) -> None:
-        """Save what is new; under strictness, let trouble fail the session."""
+        """Save what is new; under strictness, what went wrong fails the session."""
         ours = self._testing.session
         ours.guard.call("pytest_sessionfinish", self._finish)
         passed = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}

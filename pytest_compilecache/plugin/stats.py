@@ -16,7 +16,7 @@ class CompileCacheFacts:
 
     Attributes:
         directory: The folder that torch keeps its artifacts in, or None.
-        environment: The id of the environment, or None when it could not be told.
+        environment: The id of the environment, or None when it is not known.
         store: The store, or None.
         settings: All settings.
     """

@@ -95,7 +95,7 @@ def note_eager_modules(patches: Patches, note: Callable[[str], object]) -> bool:
         @functools.wraps(original)
         def compile_itself(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **kwargs)
-            if not kwargs.get("fullgraph") and _is_torchs_own(self):  # of that, torch tells
+            if not kwargs.get("fullgraph") and _is_torchs_own(self):  # of that, torch warns
                 note(type(self).__qualname__)
 
         return compile_itself

@@ -68,7 +68,7 @@ def _as_ours() -> Iterator[None]:
 
 
 def current_stance() -> str:
-    """The stance in force, ``default`` where it cannot be told."""
+    """The stance in force, ``default`` where this torch does not show it."""
     return str(getattr(loaded(EVAL_FRAME, "_stance"), "stance", "default"))
 
 
