@@ -87,7 +87,7 @@ def load_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
 
 def load_compile_cache_result(*, store: str | os.PathLike[str] | None = None) -> CacheResult:
-    """Do what ``load_compile_cache`` does, and return the files, bytes, seconds and what went wrong."""
+    """Do what ``load_compile_cache`` does, and return its figures and what went wrong."""
     return _load(store)
 
 
@@ -115,7 +115,7 @@ def save_compile_cache(*, store: str | os.PathLike[str] | None = None) -> Operat
 
 
 def save_compile_cache_result(*, store: str | os.PathLike[str] | None = None) -> CacheResult:
-    """Do what ``save_compile_cache`` does, and return the files, bytes, seconds and what went wrong.
+    """Do what ``save_compile_cache`` does, and return its figures and what went wrong.
 
     The result also names the files that were left out, such as those that a compiler was writing.
     """

@@ -1,4 +1,4 @@
-"""Distinguishes a broken or missing C++ compiler, and a library that does not load, from a bad kernel.
+"""Distinguishes a broken or missing C++ compiler, and a library that does not load, from bad kernels.
 
 The first concerns the machine, however many graphs meet it. The second is left by a kill
 while linking, a full disk or another machine's linker, and torch would fail on it in every
