@@ -1,6 +1,6 @@
-"""Distinguishes a broken or missing C++ compiler, and a library that does not load, from bad kernels.
+"""Tells apart a broken or missing C++ compiler, a library that does not load, and a bad kernel.
 
-The first concerns the machine, however many graphs meet it. The second is left by a kill
+A compiler concerns the machine, however many graphs meet it. A library is left torn by a kill
 while linking, a full disk or another machine's linker, and torch would fail on it in every
 later run: it is set aside, and torch builds it anew, once.
 """
