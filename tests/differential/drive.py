@@ -6,6 +6,7 @@ it imports pytest and the standard library only, torch never, and looks at what 
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import json
@@ -93,9 +94,17 @@ class Words:
 
     def __init__(self, places: dict[str, str]) -> None:
         self._places = sorted(places.items(), key=lambda each: -len(each[0]))
+        self._said: dict[str, str] = {}  # the same settings and variables are seen at each test
 
     def __call__(self, text: object) -> str:
         said = str(text)
+        if len(said) > 1000:
+            return self._put(said)
+        if said not in self._said:
+            self._said[said] = self._put(said)
+        return self._said[said]
+
+    def _put(self, said: str) -> str:
         for place, name in self._places:
             said = said.replace(place, name)
         said = re.sub(r"0x[0-9a-f]{6,}|\b7f[0-9a-f]{10}\b", "0x…", said)
@@ -161,7 +170,9 @@ def is_ours(value: object) -> bool:
         value = getattr(value, INNER[kind])
         kind = type(value)
     if kind is types.FunctionType:
-        return f"{os.sep}{OURS}{os.sep}" in value.__code__.co_filename
+        return INSIDE in value.__code__.co_filename
+    if kind in PLAIN:
+        return False
     if issubclass(kind, type):
         return made_by_us(value)
     if made_by_us(kind):
@@ -171,6 +182,13 @@ def is_ours(value: object) -> bool:
     return wrapper is not None and is_ours(wrapper)
 
 
+INSIDE = f"{os.sep}{OURS}{os.sep}"
+# Of the interpreter's own: no code of others is in there. A deep look meets a million of them.
+PLAIN = {
+    kind
+    for kind in (*vars(builtins).values(), *vars(types).values())
+    if type(kind) is type and kind not in {type, object, types.FunctionType, types.MethodType}
+}
 INNER = {
     staticmethod: "__func__",
     classmethod: "__func__",
@@ -214,18 +232,17 @@ def patched_names() -> set[str]:
 def settings() -> dict[str, str]:
     """All values of torch's modules of settings that are loaded."""
     found = {}
-    for name in SETTINGS:
-        module = sys.modules.get(name)
-        entries = getattr(module, "_config", None)
-        for key in entries or ():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # some are deprecated
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are deprecated
+        for name in SETTINGS:
+            module = sys.modules.get(name)
+            for key in getattr(module, "_config", None) or ():
+                try:
                     value = getattr(module, key)
-            except Exception:  # noqa: BLE001  (an alias of a module that is not loaded)
-                continue
-            if not callable(value):
-                found[f"{name}.{key}"] = re.sub(r"0x[0-9a-f]+", "0x…", repr(value))[:200]
+                except Exception:  # noqa: BLE001  (an alias of a module that is not loaded)
+                    continue
+                if not callable(value):
+                    found[f"{name}.{key}"] = repr(value)[:200]
     return found
 
 
@@ -295,7 +312,7 @@ class Seen:
 
     def look_in_a_test(self) -> None:
         self._tests += 1
-        self.look(deep=self._tests % 12 == 2)  # a deep look takes a second
+        self.look(deep=self._tests % 50 == 2)  # a deep look takes half a second
 
 
 # --- a session -----------------------------------------------------------------
@@ -344,7 +361,7 @@ class Observer:
             if said:
                 key = f"{name}: {title}"
                 self.outputs[key] = without_our_frames(said)
-                if f"{os.sep}{OURS}{os.sep}" in said:
+                if INSIDE in said:
                     self.stacks.append(key)
         if frames := getattr(report, "differential_ours", None):
             self.frames[name] = frames
@@ -396,7 +413,7 @@ def our_frames(traceback: Iterable[Any]) -> list[str]:
         place = str(entry.path)
         if any(f"{os.sep}{name}{os.sep}" in place for name in ("_pytest", "pluggy")):
             found.clear()
-        elif f"{os.sep}{OURS}{os.sep}" in place:
+        elif INSIDE in place:
             found.append(entry.frame.code.name)
     return found
 

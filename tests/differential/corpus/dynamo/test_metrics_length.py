@@ -9,7 +9,7 @@ def grow(x):
 
 
 def test_sixty_four_are_kept():
-    for _ in range(70):
+    for _ in range(70 - len(get_compilation_metrics())):
         torch._dynamo.reset()
         torch.compile(grow, backend="eager")(torch.ones(2))
     assert len(get_compilation_metrics()) == 64
