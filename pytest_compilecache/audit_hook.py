@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 Listener = Callable[[str, tuple[Any, ...]], None]
@@ -44,6 +45,11 @@ def listen(listener: Listener, *events: str) -> Callable[[], None]:
                 )
 
     return stop
+
+
+def hook_code() -> CodeType | None:
+    """The code of the hook of this process, if there is one."""
+    return _hooks[0].__code__ if _hooks else None
 
 
 def _hook(listeners: dict[str, tuple[Listener, ...]]) -> Listener:

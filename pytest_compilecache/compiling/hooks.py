@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_compilecache import audit_hook
 from pytest_compilecache.compiling.events import CompileEvent, shortened
 from pytest_compilecache.compiling.failures import Failure, Rule
 from pytest_compilecache.compiling.frames import Frames, Judge, place
@@ -58,6 +59,9 @@ class Session(Protocol):
 
     def bypassed(self, reason: str) -> None:
         """Note why torch did not cache a graph."""
+
+    def read_metrics(self) -> None:
+        """Read what torch measured of a frame, before torch forgets it."""
 
     def pause(self) -> None:
         """Another session begins inside of this one: what comes now is not its own."""
@@ -250,7 +254,7 @@ class ProcessHooks:
         return self._key_users[-1].entries if self._key_users else cache_folders.GUARDED
 
     def _install_calls(self, group: _Group) -> None:
-        frames = _GuardedFrames(self.frames, group.guard)
+        frames = _GuardedFrames(self.frames, group.guard, self._read_metrics)
         group.after(names.CONVERT_FRAME, lambda patches: frame_hooks.watch_frames(patches, frames))
         group.after(names.CONVERT_FRAME, self._watch_limits)
         group.after(names.CONVERT_FRAME, self._hide_gradient_warnings)
@@ -261,6 +265,11 @@ class ProcessHooks:
             patches,
             lambda: self.frames.in_call or (self.run is not None and self.run.guarded),
         )
+
+    def _read_metrics(self) -> None:
+        # Torch keeps 64 entries, and a single test can compile more frames.
+        for session in self._innermost:
+            session.read_metrics()
 
     def _watch_limits(self, patches: Patches) -> None:
         guard = self._calls.guard
@@ -285,7 +294,7 @@ class ProcessHooks:
             self.run.begin()
 
     def _install_figures(self, group: _Group) -> None:
-        group.after(names.DYNAMO_UTILS, metrics.widen)
+        group.after(names.CONVERT_FRAME, _keep_dynamo_out)
         for module, bypass in metrics.BYPASSES:
             group.after(module, functools.partial(self._note_bypasses, module, bypass))
         seams: tuple[tuple[str, _Install, Callable[..., object]], ...] = (
@@ -341,6 +350,12 @@ class ProcessHooks:
             self.add(CompileEvent("disabled", function=place(function), reason=reason))
 
 
+def _keep_dynamo_out(_: Patches) -> None:
+    code = audit_hook.hook_code()
+    if code is not None:
+        frame_hooks.keep_out(code)
+
+
 def _install_with(install: _Install, note: Callable[..., object], patches: Patches) -> None:
     install(patches, note)
 
@@ -385,9 +400,10 @@ class _Group:
 class _GuardedFrames:
     """A watcher of frames whose own errors never reach Dynamo."""
 
-    def __init__(self, frames: Frames, guard: Guard) -> None:
+    def __init__(self, frames: Frames, guard: Guard, ended: Callable[[], object]) -> None:
         self._frames = frames
         self._guard = guard
+        self._ended = ended
 
     @contextlib.contextmanager
     def compiling(self, code: CodeType, *, whole: bool) -> Iterator[None]:
@@ -398,6 +414,7 @@ class _GuardedFrames:
             yield
         finally:
             self._guard.call("the end of a compile", entered.__exit__, None, None, None)
+            self._guard.call("the end of a compile", self._ended)
 
     def failed(self, code: CodeType, error: Exception, *, whole: bool) -> bool:
         """Whether a frame that did not compile runs eager.

@@ -37,6 +37,7 @@ class Recorder:
     fresh: bool = False
     compiles: Counter[str] = field(default_factory=Counter)
     _metrics: metrics.MetricsReader = field(default_factory=metrics.MetricsReader)
+    _measured: list[Compilation] = field(default_factory=list)
     _breaks: metrics.GraphBreakReader = field(default_factory=metrics.GraphBreakReader)
     _counts: Counts = field(default_factory=Counts)
 
@@ -47,14 +48,19 @@ class Recorder:
         if dynamo_loaded():
             self._counts = metrics.read_counts()
             self._metrics.read()
+            self._measured.clear()
             self._breaks.read()
+
+    def read_metrics(self) -> None:
+        """Read what torch measured so far; it keeps few entries."""
+        self._measured += self._metrics.read()
 
     def drain(self) -> CompileRecord | None:
         """What the compiler did since the last call, or None when it did nothing."""
         if not dynamo_loaded():
             return None
         before, self._counts = self._counts, metrics.read_counts()
-        compilations = self._metrics.read()
+        compilations, self._measured = [*self._measured, *self._metrics.read()], []
         built = self.builds.drain()
         passing = self.sink.drain()
         placed = [_graph_break(*one) for one in self._breaks.read()]

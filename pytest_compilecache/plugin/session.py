@@ -312,6 +312,10 @@ class CompileSession:
         site = self.process.site
         return site is not None and set_aside_unloadable(site.workspace, library)
 
+    def read_metrics(self) -> None:
+        """Read what torch measured of a frame, before torch forgets it."""
+        self.recorder.read_metrics()
+
     def pause(self) -> None:
         """Another session begins inside of this one: what comes now is not its own."""
         self._paused = self.drain()

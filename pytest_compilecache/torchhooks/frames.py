@@ -188,6 +188,19 @@ def forget_code(code: CodeType) -> None:
         forget(code)
 
 
+def keep_out(code: CodeType) -> None:
+    """Let Dynamo look neither at a function of ours nor at what that calls.
+
+    An audit hook runs in the middle of compiled code, where Dynamo looks at every frame and
+    counts it as the user's.
+    """
+    put = loaded("torch._C._dynamo.eval_frame", "set_code_exec_strategy")
+    strategy = loaded(CONVERT_FRAME, "FrameExecStrategy")
+    action = loaded(CONVERT_FRAME, "FrameAction")
+    if put is not None and strategy is not None and action is not None:
+        put(code, strategy(action.SKIP, action.SKIP))
+
+
 def reset_dynamo() -> None:
     """Forget all compiled code of this process."""
     reset = loaded("torch._dynamo", "reset")

@@ -13,7 +13,6 @@ from pytest_compilecache.torchhooks.names import AUTOGRAD_CACHE, CODECACHE, DYNA
 
 CACHE_STATES = ("hit", "miss", "bypass")
 BYPASSES = ((CODECACHE, "BypassFxGraphCache"), (AUTOGRAD_CACHE, "BypassAOTAutogradCache"))
-_METRICS_KEPT = 4096
 
 
 def _no_lookups() -> dict[str, int]:
@@ -93,21 +92,6 @@ def read_counts() -> Counts:
 def compiled_before() -> bool:
     """Whether Inductor has looked for anything in its cache in this process."""
     return any(read_counts().fx.values())
-
-
-def widen(patches: Patches) -> None:
-    """Let torch keep more metrics than 64: a single test can compile more."""
-    current = getattr(loaded(DYNAMO_UTILS, "_compilation_metrics"), "maxlen", None)
-    resize = loaded(DYNAMO_UTILS, "set_compilation_metrics_limit")
-    if resize is not None and (current or 0) < _METRICS_KEPT:
-        resize(_METRICS_KEPT)
-        patches.add(lambda: _narrow(resize, current))
-
-
-def _narrow(resize: Callable[[int | None], object], size: int | None) -> None:
-    # Else a test set another size since, which stays.
-    if getattr(loaded(DYNAMO_UTILS, "_compilation_metrics"), "maxlen", None) == _METRICS_KEPT:
-        resize(size)
 
 
 @dataclass(slots=True)
