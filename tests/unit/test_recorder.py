@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_compilecache.compiling.recorder import Recorder
-from pytest_compilecache.patches import Patches
-from pytest_compilecache.torchhooks import metrics, names
+from pytest_compilecache.torchhooks import names
 
 
 class FakeTorch:
@@ -127,19 +126,19 @@ def test_graph_breaks_are_counted_by_reason(torch: FakeTorch):
 def test_torch_without_any_known_name_loses_numbers_only(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, names.DYNAMO_UTILS, SimpleNamespace())
     recorder = Recorder()
-    metrics.widen(Patches())
+    recorder.read_metrics()
     assert recorder.drain() is None
 
 
-def test_room_for_metrics_is_widened_and_given_back(monkeypatch: pytest.MonkeyPatch):
-    utils = SimpleNamespace()
-    utils.set_compilation_metrics_limit = lambda size: setattr(
-        utils, "_compilation_metrics", deque(maxlen=size)
-    )
-    utils.set_compilation_metrics_limit(64)
+def test_more_frames_than_torch_remembers_are_all_measured(monkeypatch: pytest.MonkeyPatch):
+    kept: deque[Any] = deque(maxlen=2)
+    utils = SimpleNamespace(counters=defaultdict(Counter), _compilation_metrics=kept)
     monkeypatch.setitem(sys.modules, names.DYNAMO_UTILS, utils)
-    patches = Patches()
-    metrics.widen(patches)
-    assert utils._compilation_metrics.maxlen > 64
-    patches.undo()
-    assert utils._compilation_metrics.maxlen == 64
+    recorder = Recorder()
+    for number in range(5):
+        kept.append(SimpleNamespace(co_name=f"f{number}", is_forward=True))
+        recorder.read_metrics()
+    record = recorder.drain()
+    assert record is not None
+    assert record.graphs == 5
+    assert recorder.drain() is None
