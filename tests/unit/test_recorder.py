@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_compilecache.compiling.recorder import Recorder
-from pytest_compilecache.torchhooks import names
+from pytest_compilecache.patches import Patches
+from pytest_compilecache.torchhooks import metrics, names
 
 
 class FakeTorch:
