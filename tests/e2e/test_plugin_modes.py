@@ -160,6 +160,7 @@ CHILD = """
     def test_child(tmp_path):
         program = tmp_path / "program.py"
         import textwrap
+        import torch  # from here on, the variables that a child inherits are set
         program.write_text(textwrap.dedent(CODE))
         environ = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2"}
         subprocess.run([sys.executable, program], env=environ, check=True)
