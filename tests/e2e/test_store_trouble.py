@@ -114,7 +114,7 @@ def test_strictness_makes_trouble_fail_the_session(
 def test_bad_setting_stops_with_its_name_and_remedy(machine: Machine, cold: Cold):
     run = machine.pytest("--compilecache-save=sometimes", cwd=cold.project)
     assert run.code == 4
-    assert "compilecache save (command line): 'sometimes'" in run.out
+    assert "--compilecache-save (command line): 'sometimes'" in run.out
     assert "use one of auto, always, never" in run.out
 
 
