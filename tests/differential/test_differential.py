@@ -15,6 +15,11 @@ from tests.differential.sessions import COLD, CORPUS, SESSIONS, WARM, WITHOUT, R
 
 NAMES = [session.name for session in SESSIONS]
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("COMPILECACHE_TESTS") != "soak",
+    reason="takes ten minutes; set COMPILECACHE_TESTS=soak",
+)
+
 
 @dataclass(frozen=True)
 class Compared:
